@@ -1,0 +1,33 @@
+//! Where a running system is, and what a scratch instance of it must offer.
+
+use super::Secret;
+
+/// A running system that a source, a loader or a check connects to.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `postgres://user@host:port/database`; percent-encoded socket directories are understood
+    /// (`postgres://user@%2Ftmp%2Fsock:5432/db`); no password.
+    pub url: String,
+    pub password: Option<Secret>,
+}
+
+/// What a scratch instance must offer to hold one snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ScratchNeeds {
+    /// `postgres`.
+    pub engine: String,
+    /// The major version that wrote the snapshot.
+    pub major: u32,
+    /// Extensions that must be installable: name and version.
+    pub extensions: Vec<(String, String)>,
+    /// libc locales, as `pg_database.datcollate` and `datctype` name them.
+    pub locales: Vec<String>,
+    /// `UTF8`.
+    pub encoding: String,
+    /// Libraries for `shared_preload_libraries`.
+    pub preload: Vec<String>,
+    /// How many bytes the loaded system may take on disk.
+    pub bytes: u64,
+    /// The most relations that one transaction locks, for `max_locks_per_transaction`.
+    pub relations: u64,
+}

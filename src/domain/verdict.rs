@@ -1,0 +1,113 @@
+//! The outcome of a restore test: never a bool, because "not shown" is neither yes nor no.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything in the evidence was compared and equal.
+    Proven { evidence: Evidence },
+    /// At least one thing differs. `evidence` counts what was compared all the same.
+    Failed { mismatches: Vec<Mismatch>, evidence: Evidence },
+    /// The test could not be carried out; nothing was shown either way.
+    Unproven { reason: Reason },
+}
+
+/// What was compared. Zero comparisons can never be `Proven`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Groups (tables) whose fingerprints were equal.
+    pub groups: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Catalog objects that were equal, by kind and in total.
+    pub objects: u64,
+    pub objects_by_kind: Vec<(String, u64)>,
+    /// Groups whose rows the engine itself counted to the same number.
+    pub engine_counts: u64,
+    /// Checks of the job that held: name, what was seen.
+    pub checks: Vec<CheckResult>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    pub check: String,
+    pub expected: String,
+    pub actual: String,
+    pub held: bool,
+}
+
+/// One difference, named so that a person can act: which thing, what was expected, what came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mismatch {
+    /// `table public.statuses`, `index public.statuses_pkey`, `check "recent posts"`.
+    pub what: String,
+    /// `rows differ: 2 missing, 1 extra`, `definition: owner`.
+    pub difference: String,
+    pub expected: String,
+    pub actual: String,
+}
+
+/// Why nothing could be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Reason {
+    /// The scratch machine lacks something: `postgres 18`, `extension postgis 3.4`, `locale de_DE.utf8`.
+    Needs { needs: Vec<String> },
+    /// There was nothing to compare.
+    NothingCompared,
+    /// The scratch instance itself broke, or a limit was reached.
+    Scratch { message: String },
+    /// Never tested.
+    NotTested,
+}
+
+impl Verdict {
+    /// `PROVEN`, `FAILED` or `UNPROVEN`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Proven { .. } => "PROVEN",
+            Self::Failed { .. } => "FAILED",
+            Self::Unproven { .. } => "UNPROVEN",
+        }
+    }
+
+    /// Draws the conclusion: any mismatch fails, no comparison proves nothing.
+    pub fn conclude(mut mismatches: Vec<Mismatch>, evidence: Evidence) -> Self {
+        for check in evidence.checks.iter().filter(|check| !check.held) {
+            mismatches.push(Mismatch {
+                what: format!("check {}", check.check),
+                difference: "check did not hold".to_owned(),
+                expected: check.expected.clone(),
+                actual: check.actual.clone(),
+            });
+        }
+        if !mismatches.is_empty() {
+            Self::Failed { mismatches, evidence }
+        } else if evidence.groups == 0 && evidence.objects == 0 {
+            Self::Unproven { reason: Reason::NothingCompared }
+        } else {
+            Self::Proven { evidence }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_compared_is_unproven_however_many_checks_held() {
+        let held = CheckResult { check: "c".into(), expected: "1".into(), actual: "1".into(), held: true };
+        let evidence = Evidence { checks: vec![held], ..Evidence::default() };
+        assert_eq!(Verdict::conclude(vec![], evidence), Verdict::Unproven { reason: Reason::NothingCompared });
+    }
+
+    #[test]
+    fn a_check_that_did_not_hold_fails_a_restore_with_equal_rows() {
+        let failed = CheckResult { check: "rows".into(), expected: ">= 5".into(), actual: "4".into(), held: false };
+        let evidence = Evidence { groups: 3, checks: vec![failed], ..Evidence::default() };
+        let verdict = Verdict::conclude(vec![], evidence);
+        assert_eq!(verdict.word(), "FAILED");
+    }
+}

@@ -1,0 +1,1 @@
+//! Fingerprints, inventories, checks: what makes a verdict.

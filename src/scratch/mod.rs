@@ -1,0 +1,1 @@
+//! Leases a disposable instance and always tears it down.

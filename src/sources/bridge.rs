@@ -1,0 +1,1 @@
+//! Carries bytes between async sockets and the blocking threads of [`crate::domain::stream`].

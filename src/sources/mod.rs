@@ -1,0 +1,141 @@
+//! Reads live systems into streams of parts, and loads parts into a system again.
+//!
+//! A source kind is one folder and one line in [`registry`]. What a source must never do: buffer a part, write to the live
+//! system, or decide where its bytes go. Memory: a few blocks for each lane, bounded in [`bridge`].
+
+pub mod bridge;
+pub mod postgres;
+pub mod registry;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Gap, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
+
+/// What every long operation of a source gets.
+#[derive(Clone)]
+pub struct Context {
+    /// The job's name, for progress events.
+    pub job: String,
+    pub progress: Arc<dyn Progress>,
+    pub cancel: CancellationToken,
+    /// How many streams may run at once (connections, threads).
+    pub lanes: usize,
+    /// A private folder for small temporary files; removed by the caller.
+    pub work: std::path::PathBuf,
+}
+
+/// One configured live system.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What it is, for people, without secrets: `postgres db.internal/social`.
+    fn describe(&self) -> String;
+    /// Connects, checks, and says what will and will not be in the backup. Writes nothing.
+    async fn preflight(&self, context: &Context) -> Result<Preflight, SourceError>;
+    /// Streams every part into `sink`. On an error nothing that was written may be committed.
+    async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError>;
+}
+
+/// What a preflight found.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Preflight {
+    /// Facts worth a line each: `server 15.18, primary`, `client pg_dump 15.18`.
+    pub facts: Vec<String>,
+    /// Not errors, but a person should know: `max_slot_wal_keep_size is unset`.
+    pub warnings: Vec<String>,
+    /// What will not be in the backup.
+    pub gaps: Vec<Gap>,
+    /// Size on the live system, bytes; what a progress bar may use.
+    pub estimated_bytes: u64,
+    /// How many parts a dump will write.
+    pub estimated_parts: u64,
+}
+
+/// What a kind of source can do without a live system.
+#[async_trait]
+pub trait SourceKind: Send + Sync {
+    /// As `type = "..."` in a job.
+    fn name(&self) -> &'static str;
+    /// Checks the job's `[source]` table and makes a source of it. Touches no network.
+    fn configure(&self, section: &crate::config::Section) -> Result<Box<dyn Source>, crate::config::ConfigError>;
+    /// The JSON Schema of the `[source]` table.
+    fn schema(&self) -> schemars::Schema;
+    /// Loads parts into a running system, as `request` says.
+    async fn load(
+        &self,
+        context: &Context,
+        record: &SourceRecord,
+        store: Arc<dyn PartStore>,
+        request: &LoadRequest,
+    ) -> Result<LoadReport, SourceError>;
+    /// A source that dumps `place` (a scratch instance) exactly as `record` was dumped: the same columns, exclusions, splits
+    /// by table, so that fingerprints compare.
+    fn again(&self, record: &SourceRecord, place: &Place) -> Result<Box<dyn Source>, SourceError>;
+    /// What a scratch instance must offer for this record.
+    fn needs(&self, record: &SourceRecord) -> ScratchNeeds;
+    /// For parts written as plain files into a folder: the commands that load them with stock tools. Markdown.
+    fn loading_guide(&self, record: &SourceRecord, files: &[(crate::domain::PartName, String)]) -> String;
+}
+
+/// What to load, and what is allowed.
+#[derive(Debug, Clone)]
+pub struct LoadRequest {
+    pub place: Place,
+    /// Names of groups or parts; empty means everything.
+    pub only: Vec<String>,
+    /// The names of the databases that may be loaded over although they are not empty, as the user typed them.
+    pub overwrite: Vec<String>,
+    /// Scratch instances get roles and settings; a restore into a user's server gets what is missing and is told.
+    pub scratch: bool,
+}
+
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct LoadReport {
+    pub bytes: u64,
+    pub rows: u64,
+    pub warnings: Vec<String>,
+    /// Where each database went: `postgres://.../social`.
+    pub loaded: Vec<String>,
+}
+
+/// One class each, so that `operations` can choose the exit code and whether to retry.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SourceError {
+    #[error("{what}: {why}")]
+    Unreachable { what: String, why: String, hint: String },
+    #[error("{what}: {why}")]
+    Refused { what: String, why: String, hint: String },
+    /// The live system changed under the dump (TRUNCATE, DDL, conflict with recovery): worth another try.
+    #[error("{what}: {why}")]
+    Changed { what: String, why: String, hint: String },
+    #[error("{what}: {why}")]
+    Failed { what: String, why: String, hint: String },
+    /// The machine lacks something that the load needs; a restore test is `Unproven`.
+    #[error("this machine lacks {}", .0.join(", "))]
+    Lacks(Vec<String>),
+    /// The destination holds data or is the source itself.
+    #[error("{what}: {why}")]
+    NotEmpty { what: String, why: String, hint: String },
+    #[error("{0}")]
+    Sink(#[from] crate::domain::SinkError),
+    #[error("{0}")]
+    Store(#[from] crate::domain::StoreError),
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl SourceError {
+    /// What to do next; empty where the error says it all.
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::Unreachable { hint, .. }
+            | Self::Refused { hint, .. }
+            | Self::Changed { hint, .. }
+            | Self::Failed { hint, .. }
+            | Self::NotEmpty { hint, .. } => hint,
+            Self::Lacks(_) | Self::Sink(_) | Self::Store(_) | Self::Cancelled => "",
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The clock and child processes: the only code that reads time, the environment, or spawns.
+
+pub mod clock;
+pub mod process;
+pub mod user;
