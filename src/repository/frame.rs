@@ -1,0 +1,113 @@
+//! One zstd frame: several consecutive new chunks, compressed together so that small chunks do not cost ratio.
+
+use super::RepositoryError;
+
+/// A frame is closed once it holds this much; it may exceed it by one chunk.
+pub const FRAME_RAW_BYTES: usize = 1 << 20;
+/// What a reader accepts as one frame's content: a full frame and the largest chunk.
+pub const FRAME_RAW_BYTES_MAX: usize = FRAME_RAW_BYTES + super::chunk::CHUNK_BYTES_MAX;
+/// Magic of the skippable frame used for padding (zstd's format, section 3.1.2).
+const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
+/// Magic and length.
+pub const SKIPPABLE_HEADER_BYTES: usize = 8;
+
+/// Compresses frames with one reused context.
+pub struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    pub fn new(level: i32) -> Result<Self, RepositoryError> {
+        let local = |why| RepositoryError::local("setting up zstd", why);
+        let mut compressor = zstd::bulk::Compressor::new(level).map_err(local)?;
+        compressor.include_contentsize(true).map_err(local)?;
+        // age authenticates every byte already.
+        compressor.include_checksum(false).map_err(local)?;
+        Ok(Self(compressor))
+    }
+
+    pub fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        self.0.compress(raw).map_err(|why| RepositoryError::local("compressing", why))
+    }
+}
+
+/// A skippable frame of `total` bytes, which every zstd decoder passes over.
+pub fn padding(total: usize) -> Vec<u8> {
+    let content = u32::try_from(total - SKIPPABLE_HEADER_BYTES).expect("padding is at most a fraction of a pack");
+    let mut frame = vec![0; total];
+    frame[..4].copy_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
+    frame[4..8].copy_from_slice(&content.to_le_bytes());
+    frame
+}
+
+/// Where one frame lies in a pack's compressed content and what it decodes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameSpan {
+    pub offset: usize,
+    pub length: usize,
+    pub raw_offset: u64,
+    pub raw_length: usize,
+}
+
+/// Walks the frames of a pack's compressed content without decoding them. Skippable frames are passed over.
+pub fn spans(object: &str, content: &[u8]) -> Result<Vec<FrameSpan>, RepositoryError> {
+    let damaged = |why: &str| RepositoryError::damaged(object, why);
+    let mut spans = vec![];
+    let (mut offset, mut raw_offset) = (0, 0);
+    while offset < content.len() {
+        let rest = &content[offset..];
+        let length = zstd_safe::find_frame_compressed_size(rest)
+            .map_err(|_| damaged("it holds something that is no zstd frame"))?;
+        let skippable = rest.len() >= 4 && rest[..4] == SKIPPABLE_MAGIC.to_le_bytes();
+        if !skippable {
+            let raw_length = zstd_safe::get_frame_content_size(rest)
+                .ok()
+                .flatten()
+                .and_then(|size| usize::try_from(size).ok())
+                .filter(|size| *size <= FRAME_RAW_BYTES_MAX)
+                .ok_or_else(|| damaged("a frame states no size or one over the bound"))?;
+            spans.push(FrameSpan { offset, length, raw_offset, raw_length });
+            raw_offset += raw_length as u64;
+        }
+        offset += length;
+    }
+    Ok(spans)
+}
+
+/// Decodes one frame whose stated size `spans` has bounded.
+pub fn decode(object: &str, frame: &[u8], raw_length: usize) -> Result<Vec<u8>, RepositoryError> {
+    let raw = zstd::bulk::decompress(frame, raw_length).map_err(|why| RepositoryError::damaged(object, why))?;
+    if raw.len() == raw_length {
+        Ok(raw)
+    } else {
+        Err(RepositoryError::damaged(object, format!("a frame decodes to {} bytes, not {raw_length}", raw.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_and_padding_walk_back_to_what_was_written() {
+        let mut compressor = Compressor::new(1).unwrap();
+        let raws = [b"first frame".to_vec(), vec![7; 300_000], vec![]];
+        let mut content = vec![];
+        for raw in &raws {
+            content.extend(compressor.compress(raw).unwrap());
+            content.extend(padding(100));
+        }
+        let spans = spans("p", &content).unwrap();
+        let decoded: Vec<_> = spans
+            .iter()
+            .map(|span| decode("p", &content[span.offset..span.offset + span.length], span.raw_length).unwrap())
+            .collect();
+        assert_eq!(decoded, raws);
+        assert_eq!(spans[2].raw_offset, 300_011);
+    }
+
+    #[test]
+    fn a_frame_that_claims_a_gigabyte_is_refused_before_it_is_decoded() {
+        let bomb = zstd::bulk::compress(&vec![0; FRAME_RAW_BYTES_MAX + 1], 1).unwrap();
+        assert!(matches!(spans("p", &bomb), Err(RepositoryError::Damaged { .. })));
+        assert!(spans("p", b"not a frame at all").is_err());
+    }
+}
