@@ -1,0 +1,17 @@
+//! What can stop a comparison, as opposed to what a comparison finds.
+
+use std::path::PathBuf;
+
+use crate::domain::{SinkError, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// A temporary file of ours could not be written or read.
+    #[error("temporary file `{}`: {source}", path.display())]
+    Spool { path: PathBuf, source: std::io::Error },
+    /// A dump that was only fingerprinted did not come to its end.
+    #[error("{0}")]
+    Incomplete(#[from] SinkError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
