@@ -51,7 +51,8 @@ impl fmt::Display for PartName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
-    /// Records whose order carries no meaning (rows of a table): fingerprinted one by one, cut between records.
+    /// Records whose order carries no meaning (rows of a table): fingerprinted one by one, cut between records. Each ends in a
+    /// newline and holds no other, so that a stored part can be divided again.
     Records,
     /// One run of bytes: fingerprinted as a whole, cut by content.
     Bytes,

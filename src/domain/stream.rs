@@ -18,6 +18,13 @@ pub struct Block {
 }
 
 impl Block {
+    /// A piece of a stored part of shape [`Shape::Records`]: every record ends in a newline and holds no other.
+    pub fn of_lines(piece: &[u8]) -> Self {
+        let ends = piece.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let record_ends = ends.map(|(at, _)| u32::try_from(at + 1).expect("a piece is a few MiB")).collect();
+        Self { data: piece.to_vec(), record_ends }
+    }
+
     pub fn clear(&mut self) {
         self.data.clear();
         self.record_ends.clear();

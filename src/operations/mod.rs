@@ -1,1 +1,17 @@
-//!
+//! The stories: backup, restore, restore test, report. The only bridge between the rooms; prints nothing.
+
+pub mod backup;
+pub mod commit;
+pub mod error;
+pub mod fan_out;
+pub mod guide;
+pub mod lock;
+pub mod pipeline;
+pub mod reporting;
+pub mod restore;
+pub mod restore_test;
+pub mod session;
+pub mod snapshots;
+
+pub use error::{Class, OperationError};
+pub use session::Session;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -48,6 +49,13 @@ impl Store {
     }
 }
 
+impl Store {
+    /// How long readers have waited for packs to be fetched, decrypted and checked, all readers together.
+    pub fn fetching(&self) -> Duration {
+        self.packs.state.lock().expect("no thread panics while it holds this lock").fetching_time
+    }
+}
+
 impl PartStore for Store {
     fn names(&self) -> Vec<PartName> {
         let mut names: Vec<_> = self.parts.keys().cloned().collect();
@@ -84,6 +92,7 @@ struct CacheState {
     /// Packs that a reader is fetching; others that need the same one wait.
     fetching: Vec<ContentName>,
     fetched_bytes: u64,
+    fetching_time: Duration,
 }
 
 struct OpenedPack {
@@ -112,9 +121,11 @@ impl Packs {
             state.packs.pop_front();
         }
         drop(state);
+        let begun = Instant::now();
         let opened = self.fetch_and_open(name);
         let mut state = self.state.lock().expect("no thread panics while it holds this lock");
         state.fetching.retain(|other| *other != name);
+        state.fetching_time += begun.elapsed();
         let result = opened.map(|(pack, file_bytes)| {
             let pack = Arc::new(pack);
             state.fetched_bytes += file_bytes;

@@ -75,8 +75,18 @@ pub trait SourceKind: Send + Sync {
     fn again(&self, record: &SourceRecord, place: &Place) -> Result<Box<dyn Source>, SourceError>;
     /// What a scratch instance must offer for this record.
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds;
+    /// The tables that an ordinary client should count in a restored system, by database.
+    fn countable(&self, record: &SourceRecord) -> Vec<(String, Vec<Countable>)>;
     /// For parts written as plain files into a folder: the commands that load them with stock tools. Markdown.
     fn loading_guide(&self, record: &SourceRecord, files: &[(crate::domain::PartName, String)]) -> String;
+}
+
+/// A table that can be counted, and the group that holds its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Countable {
+    pub group: String,
+    pub schema: String,
+    pub name: String,
 }
 
 /// What to load, and what is allowed.

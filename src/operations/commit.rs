@@ -1,0 +1,276 @@
+//! The end of a backup: every target that holds everything gets the root; no other does.
+//!
+//! Order at each target: packs, index, recipe (already sent), epoch key, writer's public key, guide, lists, then a listing
+//! that must show every object with its size, then the signature, the root last.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::backup::{enough, list_packs};
+use super::fan_out::Delivered;
+use super::session::{OpenTarget, Session};
+use super::{Class, OperationError, guide, lock};
+use crate::config::Job;
+use crate::domain::{ObjectKey, SealedObject};
+use crate::repository::info::RepositoryInfo;
+use crate::repository::layout::{self, ContentName};
+use crate::repository::pack::PACK_FILE_BYTES_MAX;
+use crate::repository::recipe::Meta;
+use crate::repository::root::{self, Needed, ROOT_BYTES_MAX, Root};
+use crate::repository::writer::Writer;
+use crate::targets::TargetError;
+
+/// What became of the snapshot at one target.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct CopyOutcome {
+    pub target: String,
+    pub place: String,
+    /// `committed`, `lagging` or `failed`.
+    pub state: String,
+    pub error: String,
+}
+
+impl CopyOutcome {
+    pub fn failed(target: &OpenTarget, error: &OperationError) -> Self {
+        Self {
+            target: target.name.to_string(),
+            place: target.target.place(),
+            state: "failed".to_owned(),
+            error: error.to_string(),
+        }
+    }
+
+    pub fn committed(&self) -> bool {
+        self.state == "committed"
+    }
+
+    /// One line for messages: ``target `b2` failed: ...``.
+    pub fn text(&self) -> String {
+        format!("target `{}` {}: {}", self.target, self.state, self.error)
+    }
+}
+
+pub struct Commit<'a> {
+    pub session: &'a Session,
+    pub job: &'a Job,
+    pub writer: &'a Writer,
+    pub info: &'a RepositoryInfo,
+    pub meta: &'a Meta,
+    pub recipe: ContentName,
+    pub metadata: &'a [SealedObject],
+    /// Every pack that the recipe names, with the size of its file.
+    pub packs: &'a [(ContentName, u64)],
+    /// Packs that each target showed before the run.
+    pub already_held: HashMap<String, HashMap<ContentName, u64>>,
+}
+
+/// The root's sequence and its SHA-256.
+pub type RootName = (u64, ContentName);
+
+impl Commit<'_> {
+    pub async fn run(&self, delivered: Vec<Delivered>) -> Result<(RootName, Vec<CopyOutcome>), OperationError> {
+        let (mut healthy, mut copies) = (vec![], vec![]);
+        for Delivered { target, outcome } in delivered {
+            match outcome {
+                Ok(()) => healthy.push(target),
+                Err(error) => copies.push(CopyOutcome::failed(&target, &error.into())),
+            }
+        }
+        enough(self.job, healthy.len(), &copies)?;
+
+        // Several jobs of one installation share a chain of roots.
+        let _lock = lock::lock(&self.session.config.state, "chain").await?;
+        let (root, lists) = self.root(&healthy).await?;
+        let bytes = Bytes::from(root.encode());
+        let sum = ContentName::of(&bytes);
+        let key = layout::root(&root.writer, root.sequence, &root.snapshot);
+        let signature = self.writer.sign(&root, &bytes)?;
+        let signature = object(layout::signature(&key), Bytes::from(signature.into_bytes()));
+        let root_object = object(key, bytes);
+        let small = self.small_objects(&lists);
+
+        let mut ready = vec![];
+        for target in &healthy {
+            match self.complete(target, &healthy, &small).await {
+                Ok(()) => ready.push(target),
+                Err(error) => copies.push(CopyOutcome {
+                    state: "lagging".to_owned(),
+                    ..CopyOutcome::failed(target, &error)
+                }),
+            }
+        }
+        enough(self.job, ready.len(), &copies)?;
+        let mut committed = 0;
+        for target in ready {
+            let stored = async {
+                target.target.put(&signature).await?;
+                target.target.put(&root_object).await
+            };
+            match stored.await {
+                Ok(()) => {
+                    committed += 1;
+                    copies.push(CopyOutcome {
+                        target: target.name.to_string(),
+                        place: target.target.place(),
+                        state: "committed".to_owned(),
+                        error: String::new(),
+                    });
+                }
+                Err(error) => copies.push(CopyOutcome::failed(target, &error.into())),
+            }
+        }
+        if committed == 0 {
+            enough(self.job, 0, &copies)?;
+        }
+        Ok(((root.sequence, sum), copies))
+    }
+
+    /// The next root of this writer's chain, and the lists of packs that it names.
+    async fn root(&self, targets: &[OpenTarget]) -> Result<(Root, Vec<SealedObject>), OperationError> {
+        let (sequence, previous) = self.chain_head(targets).await?;
+        let packs = self.packs.iter().map(|(name, size)| needed(layout::pack(name), *name, *size)).collect();
+        let (mut objects, lists) = root::fold_packs(packs);
+        let lists: Vec<_> = lists.into_iter().map(|(key, bytes)| object(key, Bytes::from(bytes))).collect();
+        for small in self.metadata {
+            objects.push(needed(small.key().clone(), ContentName::of(small.bytes()), small.bytes().len() as u64));
+        }
+        let epoch = &self.writer.epoch;
+        let sealed = &epoch.sealed_identity;
+        objects.push(needed(layout::epoch(&epoch.id), ContentName::of(sealed), sealed.len() as u64));
+        objects.sort();
+        let root = Root {
+            repository: self.info.repository.clone(),
+            writer: self.writer.id.clone(),
+            job: self.meta.job.clone(),
+            snapshot: self.meta.snapshot.clone(),
+            sequence: sequence + 1,
+            previous,
+            epoch: epoch.id.clone(),
+            started: self.meta.started.clone(),
+            finished: self.meta.finished.clone(),
+            raw_bytes: self.meta.raw_bytes,
+            added_bytes: self.meta.added_bytes,
+            recipe: self.recipe,
+            objects,
+        };
+        Ok((root, lists))
+    }
+
+    /// Sequence and hash of this writer's newest root: by the catalog, or by any target if that shows a newer one.
+    async fn chain_head(&self, targets: &[OpenTarget]) -> Result<(u64, Option<ContentName>), OperationError> {
+        let known = self.session.catalog.highest_sequence(self.writer.id.as_str()).await?;
+        let mut head = known.map(|(sequence, sum)| (sequence, ContentName::parse(&sum)));
+        for target in targets {
+            let prefix = format!("{}{}/", layout::SNAPSHOTS, self.writer.id);
+            let listed = target.target.list(&prefix).await?;
+            let newest = listed
+                .iter()
+                .filter_map(|object| Some((layout::parse_root(&object.key)?.1, &object.key)))
+                .max_by_key(|(sequence, _)| *sequence);
+            if let Some((sequence, key)) = newest
+                && head.is_none_or(|(known, _)| sequence > known)
+            {
+                let bytes = target.target.get(key, ROOT_BYTES_MAX).await?;
+                head = Some((sequence, Some(ContentName::of(&bytes))));
+            }
+        }
+        Ok(head.unwrap_or((0, None)))
+    }
+
+    /// What every target needs besides packs, index and recipe.
+    fn small_objects(&self, lists: &[SealedObject]) -> Vec<SealedObject> {
+        let epoch = &self.writer.epoch;
+        let public = minisign_file(&self.writer.public);
+        let mut objects = vec![
+            object(layout::epoch(&epoch.id), Bytes::from(epoch.sealed_identity.clone())),
+            object(layout::writer(&self.writer.id), Bytes::from(public)),
+            object(layout::guide(), Bytes::from(guide::restore_md(self.info))),
+        ];
+        objects.extend_from_slice(lists);
+        objects
+    }
+
+    /// Brings a target to hold everything that the root names, and shows that it does.
+    async fn complete(
+        &self,
+        target: &OpenTarget,
+        others: &[OpenTarget],
+        small: &[SealedObject],
+    ) -> Result<(), OperationError> {
+        for object in small {
+            target.target.put(object).await?;
+        }
+        let before = self.already_held.get(target.name.as_str());
+        let mut held = list_packs(target).await?;
+        let missing: Vec<_> = self.packs.iter().filter(|(name, size)| held.get(name) != Some(size)).collect();
+        for (name, _) in &missing {
+            if before.is_some_and(|held| held.contains_key(name)) {
+                let what = format!("pack {} was there when the run began and is gone or cut now", name.hex());
+                return Err(OperationError::new(Class::Integrity, what).place(target.target.place()));
+            }
+            copy_pack(name, target, others).await?;
+        }
+        if !missing.is_empty() {
+            held = list_packs(target).await?;
+        }
+        self.verify_listing(target, &held).await
+    }
+
+    /// The listing shows every object of this snapshot with its size.
+    async fn verify_listing(
+        &self,
+        target: &OpenTarget,
+        held: &HashMap<ContentName, u64>,
+    ) -> Result<(), OperationError> {
+        let absent = |what: &str| {
+            OperationError::new(Class::Target, format!("{} does not show {what} after it was stored", target.target.place()))
+        };
+        for (name, size) in self.packs {
+            if held.get(name) != Some(size) {
+                return Err(absent(&format!("pack {}", name.hex())));
+            }
+        }
+        for metadata in self.metadata {
+            let listed = target.target.list(metadata.key().as_str()).await?;
+            let shown = listed
+                .iter()
+                .any(|object| object.key == *metadata.key() && object.size == metadata.bytes().len() as u64);
+            if !shown {
+                return Err(absent(&format!("`{}`", metadata.key())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies one pack's ciphertext from another target that holds it.
+async fn copy_pack(name: &ContentName, to: &OpenTarget, others: &[OpenTarget]) -> Result<(), OperationError> {
+    let key = layout::pack(name);
+    let mut last = None;
+    for other in others.iter().filter(|other| other.name != to.name) {
+        match other.target.get(&key, PACK_FILE_BYTES_MAX).await {
+            Ok(bytes) if layout::check_content(&key, &bytes).is_ok() => {
+                to.target.put(&object(key, bytes)).await?;
+                return Ok(());
+            }
+            Ok(_) => last = Some(format!("the copy at {} is damaged", other.target.place())),
+            Err(error) => last = Some(error.to_string()),
+        }
+    }
+    Err(OperationError::new(Class::Target, format!("{} lacks pack {}", to.target.place(), name.hex()))
+        .cause(last.unwrap_or_else(|| "no other target holds it".to_owned())))
+}
+
+fn needed(key: ObjectKey, sum: ContentName, size: u64) -> Needed {
+    Needed { key, sum, size }
+}
+
+fn object(key: ObjectKey, bytes: Bytes) -> SealedObject {
+    SealedObject::new(key, bytes).expect("layout keys and their kinds agree")
+}
+
+/// A public key file as `minisign -V -p` reads it.
+fn minisign_file(public: &str) -> String {
+    format!("untrusted comment: public key of a lifeboat writer\n{public}\n")
+}

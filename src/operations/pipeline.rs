@@ -1,0 +1,86 @@
+//! Introduces a source's bytes to their fingerprint and to the repository: one pass, one row hash for both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::domain::{Block, Fingerprint, Lane, PartName, PartSink, Shape, SinkError};
+use crate::proof::RecordHasher;
+use crate::repository::RepositoryError;
+use crate::repository::lane::{LaneWriter, Pipeline};
+
+/// The sink of a backup.
+pub struct BackupSink {
+    pipeline: Arc<Pipeline>,
+    done_bytes: Arc<AtomicU64>,
+}
+
+impl BackupSink {
+    /// `done_bytes` grows as bytes pass; a progress display reads it.
+    pub fn new(pipeline: Arc<Pipeline>, done_bytes: Arc<AtomicU64>) -> Self {
+        Self { pipeline, done_bytes }
+    }
+}
+
+impl PartSink for BackupSink {
+    fn open_lane(&self) -> Result<Box<dyn Lane>, SinkError> {
+        let writer = self.pipeline.open_lane().map_err(sink_error)?;
+        Ok(Box::new(BackupLane { writer, hasher: None, done_bytes: Arc::clone(&self.done_bytes) }))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+fn sink_error(error: RepositoryError) -> SinkError {
+    SinkError(error.to_string())
+}
+
+struct BackupLane {
+    writer: LaneWriter,
+    hasher: Option<(Shape, RecordHasher)>,
+    done_bytes: Arc<AtomicU64>,
+}
+
+impl Lane for BackupLane {
+    fn begin(&mut self, name: PartName, shape: Shape) -> Result<(), SinkError> {
+        self.hasher = Some((shape, RecordHasher::new(shape)));
+        self.writer.begin(name, shape).map_err(sink_error)
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), SinkError> {
+        let (shape, hasher) = self.hasher.as_mut().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
+        self.done_bytes.fetch_add(block.data.len() as u64, Ordering::Relaxed);
+        let mut result = Ok(());
+        let mut from = 0;
+        let writer = &mut self.writer;
+        match shape {
+            Shape::Records => {
+                hasher.update(block, |end, hash| {
+                    let end = end as usize;
+                    let cut = u64::from_le_bytes(*hash.first_chunk().expect("a hash has 32 bytes"));
+                    if result.is_ok() {
+                        result = writer.push_record(&block.data[from..end], Some(cut));
+                    }
+                    from = end;
+                });
+                if result.is_ok() && from < block.data.len() {
+                    result = writer.push_record(&block.data[from..], None);
+                }
+            }
+            Shape::Bytes => {
+                hasher.update(block, |_, _| {});
+                result = writer.push_bytes(&block.data);
+            }
+        }
+        result.map_err(sink_error)
+    }
+
+    fn finish(&mut self) -> Result<Fingerprint, SinkError> {
+        let (_, hasher) = self.hasher.take().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
+        let fingerprint = hasher.finish().map_err(|why| SinkError(why.to_string()))?;
+        self.writer.finish(fingerprint).map_err(sink_error)?;
+        Ok(fingerprint)
+    }
+
+    fn close(&mut self) -> Result<(), SinkError> {
+        self.writer.close().map_err(sink_error)
+    }
+}

@@ -1,0 +1,291 @@
+//! The story of a restore: choose, open, load into a running system or write parts as plain files.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::backup::{bug, local};
+use super::session::{OpenTarget, Session, kind};
+use super::snapshots::{self, OpenSnapshot, Selector};
+use super::{Class, OperationError};
+use crate::domain::{Block, JobName, PartName, PartStore, Place, StoreError, human_bytes};
+use crate::proof::RecordHasher;
+use crate::sources::{Context, LoadReport, LoadRequest};
+
+/// What to restore and where to.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub job: JobName,
+    pub selector: Selector,
+    /// `None`: the job's targets in order, the first that holds it.
+    pub from: Option<crate::domain::TargetName>,
+    pub to: Destination,
+    pub only: Vec<String>,
+    pub overwrite: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Destination {
+    System(Place),
+    Folder(PathBuf),
+}
+
+/// What a restore would do, or did.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct RestoreOutcome {
+    pub job: String,
+    pub snapshot: String,
+    pub of: String,
+    pub from: String,
+    pub to: String,
+    pub parts: usize,
+    pub bytes: u64,
+    pub rows: u64,
+    pub warnings: Vec<String>,
+    pub files: Vec<PathBuf>,
+}
+
+/// Opens the snapshot that a request names, from the target that it names or the first that has it whole.
+pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, OpenSnapshot), OperationError> {
+    let identities = session.identities().await?;
+    let names = match &request.from {
+        Some(name) => vec![name.clone()],
+        None => match session.config.jobs.iter().find(|job| job.name == request.job) {
+            Some(job) => job.backup.targets.clone(),
+            // A job that is no longer configured still restores.
+            None => session.config.targets.keys().cloned().collect(),
+        },
+    };
+    let mut last = None;
+    for target in session.targets(&names).await? {
+        let opened = async {
+            let listing = snapshots::list(session, &target).await?;
+            for problem in &listing.problems {
+                session.warn(request.job.as_str(), format!("target `{}`: {problem}", target.name));
+            }
+            let found = snapshots::choose(&listing, &request.job, &request.selector)?;
+            snapshots::open(&target, found, &identities).await
+        };
+        match opened.await {
+            Ok(snapshot) => return Ok((target, snapshot)),
+            Err(error) if matches!(error.class, Class::Key) => return Err(error),
+            Err(error) => {
+                if names.len() > 1 {
+                    session.warn(request.job.as_str(), format!("target `{}`: {error}", target.name));
+                }
+                last = Some(if error.place.is_some() { error } else { error.place(format!("target `{}`", target.name)) });
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| OperationError::new(Class::NotFound, "there are no targets to restore from")))
+}
+
+pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<RestoreOutcome, OperationError> {
+    let job = request.job.as_str();
+    session.phase(job, "open", "reading the snapshot's recipe");
+    let (target, snapshot) = open(session, request).await?;
+    let wanted = wanted_parts(&snapshot, &request.only)?;
+    let total = |field: fn(&crate::domain::Fingerprint) -> u64| -> u64 {
+        let prints = wanted.iter().filter_map(|name| snapshot.store.fingerprint(name));
+        prints.map(|print| field(&print)).sum()
+    };
+    let mut outcome = RestoreOutcome {
+        job: job.to_owned(),
+        snapshot: snapshot.root.snapshot.to_string(),
+        of: snapshot.root.started.clone(),
+        from: format!("{} ({})", target.name, target.target.place()),
+        to: match &request.to {
+            Destination::System(place) => place.url.clone(),
+            Destination::Folder(folder) => folder.display().to_string(),
+        },
+        parts: wanted.len(),
+        bytes: total(|print| print.bytes),
+        rows: total(|print| print.records),
+        warnings: vec![],
+        files: vec![],
+    };
+    if dry_run {
+        return Ok(outcome);
+    }
+    session.phase(job, "load", format!("{} from {}", human_bytes(outcome.bytes), target.target.place()));
+    match &request.to {
+        Destination::System(place) => {
+            let LoadReport { warnings, .. } = load(session, request, &snapshot, place).await?;
+            outcome.warnings = warnings;
+        }
+        Destination::Folder(folder) => {
+            outcome.files = write_files(&snapshot, &wanted, folder).await?;
+        }
+    }
+    Ok(outcome)
+}
+
+async fn load(
+    session: &Session,
+    request: &Request,
+    snapshot: &OpenSnapshot,
+    place: &Place,
+) -> Result<LoadReport, OperationError> {
+    let work = tempfile::Builder::new()
+        .prefix("work-")
+        .tempdir_in(&session.config.state)
+        .map_err(local("a work folder"))?;
+    let context = Context {
+        job: request.job.to_string(),
+        progress: Arc::clone(&session.progress),
+        cancel: session.cancel.child_token(),
+        lanes: lanes(session, &request.job),
+        work: work.path().to_owned(),
+    };
+    let load = LoadRequest {
+        place: place.clone(),
+        only: request.only.clone(),
+        overwrite: request.overwrite.clone(),
+        scratch: false,
+    };
+    let record = &snapshot.recipe.meta.source;
+    let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
+    let loaded = kind(&record.kind)?.load(&context, record, store, &load).await;
+    loaded.map_err(|error| OperationError::from(error).during(format!("job `{}` did not restore", request.job)))
+}
+
+pub fn lanes(session: &Session, job: &JobName) -> usize {
+    session.config.jobs.iter().find(|known| known.name == *job).map_or(2, |job| job.backup.lanes)
+}
+
+/// The parts that `--only` names: a part, a group, or everything.
+fn wanted_parts(snapshot: &OpenSnapshot, only: &[String]) -> Result<Vec<PartName>, OperationError> {
+    let all = snapshot.store.names();
+    if only.is_empty() {
+        return Ok(all);
+    }
+    let groups = &snapshot.recipe.meta.source.groups;
+    let mut wanted = vec![];
+    for name in only {
+        let matches = |full: &str| full == name || full.ends_with(&format!("/{name}")) || full.ends_with(&format!(".{name}"));
+        let of_groups: Vec<_> = groups.iter().filter(|group| matches(&group.name)).collect();
+        match of_groups[..] {
+            [group] => wanted.extend(group.parts.iter().cloned()),
+            [] => {
+                let parts: Vec<_> = all.iter().filter(|part| matches(part.as_str())).cloned().collect();
+                if parts.is_empty() {
+                    return Err(no_such_part(name, groups.iter().map(|group| group.name.as_str())));
+                }
+                wanted.extend(parts);
+            }
+            _ => {
+                let names: Vec<_> = of_groups.iter().map(|group| format!("`{}`", group.name)).collect();
+                return Err(OperationError::new(Class::Usage, format!("`{name}` is ambiguous"))
+                    .hint(format!("say one of {}", names.join(", "))));
+            }
+        }
+    }
+    wanted.sort();
+    wanted.dedup();
+    Ok(wanted)
+}
+
+fn no_such_part<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> OperationError {
+    let nearest = known.max_by(|a, b| {
+        strsim::jaro_winkler(last(a), last(name)).total_cmp(&strsim::jaro_winkler(last(b), last(name)))
+    });
+    OperationError::new(Class::NotFound, format!("the snapshot holds no part `{name}`"))
+        .hint(nearest.map(|nearest| format!("did you mean `{nearest}`?")).unwrap_or_default())
+}
+
+fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Writes parts as plain files with a README that says how to load them. Nothing is left under the final name until a file is
+/// whole and its fingerprint equals the recorded one.
+async fn write_files(
+    snapshot: &OpenSnapshot,
+    wanted: &[PartName],
+    folder: &Path,
+) -> Result<Vec<PathBuf>, OperationError> {
+    refuse_full_folder(folder)?;
+    let mut files = vec![];
+    let mut named = vec![];
+    for name in wanted {
+        let relative = file_name(name);
+        let path = folder.join(&relative);
+        let (store, name, target) = (Arc::clone(&snapshot.store), name.clone(), path.clone());
+        let shape = snapshot.recipe.parts.iter().find(|part| part.name == name).map(|part| part.shape);
+        let part = name.clone();
+        tokio::task::spawn_blocking(move || {
+            write_part(store.as_ref(), &part, shape.unwrap_or(crate::domain::Shape::Bytes), &target)
+        })
+        .await
+        .map_err(bug)??;
+        named.push((name, relative));
+        files.push(path);
+    }
+    let record = &snapshot.recipe.meta.source;
+    let guide = kind(&record.kind)?.loading_guide(record, &named);
+    let readme = folder.join("README.md");
+    let head = format!(
+        "# Job `{}`, snapshot {} of {}\n\n{}\n\n",
+        snapshot.root.job, snapshot.root.snapshot, snapshot.root.started, record.summary
+    );
+    std::fs::write(&readme, head + &guide).map_err(|why| cannot_write(&readme, &why))?;
+    files.push(readme);
+    Ok(files)
+}
+
+/// A part's name as a relative path; components too long for a file system are cut and made unique by a hash.
+fn file_name(name: &PartName) -> String {
+    const COMPONENT_BYTES_MAX: usize = 200;
+    let shorten = |component: &str| {
+        if component.len() <= COMPONENT_BYTES_MAX {
+            return component.to_owned();
+        }
+        let hash = blake3::hash(component.as_bytes()).to_hex();
+        let mut end = COMPONENT_BYTES_MAX - 20;
+        while !component.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}-{}", &component[..end], &hash[..16])
+    };
+    name.as_str().split('/').map(shorten).collect::<Vec<_>>().join("/")
+}
+
+fn write_part(
+    store: &dyn PartStore,
+    name: &PartName,
+    shape: crate::domain::Shape,
+    path: &Path,
+) -> Result<(), OperationError> {
+    let folder = path.parent().expect("a file in a folder");
+    std::fs::create_dir_all(folder).map_err(|why| cannot_write(folder, &why))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|why| cannot_write(folder, &why))?;
+    let mut reader = store.open(name)?;
+    let mut hasher = RecordHasher::new(shape);
+    while let Some(piece) = reader.next_piece()? {
+        file.write_all(&piece).map_err(|why| cannot_write(path, &why))?;
+        hasher.update(&Block::of_lines(&piece), |_, _| {});
+    }
+    let found = hasher.finish().map_err(|why| OperationError::new(Class::Integrity, why.to_string()))?;
+    if Some(found) != store.fingerprint(name) {
+        let damaged =
+            StoreError::Damaged { what: format!("part `{name}`"), why: "its content is not what was backed up".to_owned() };
+        return Err(damaged.into());
+    }
+    file.as_file().sync_all().map_err(|why| cannot_write(path, &why))?;
+    file.persist(path).map_err(|why| cannot_write(path, &why.error))?;
+    Ok(())
+}
+
+fn refuse_full_folder(folder: &Path) -> Result<(), OperationError> {
+    std::fs::create_dir_all(folder).map_err(|why| cannot_write(folder, &why))?;
+    let mut entries = std::fs::read_dir(folder).map_err(|why| cannot_write(folder, &why))?;
+    if entries.next().is_some() {
+        return Err(OperationError::new(Class::Usage, format!("the folder `{}` is not empty", folder.display()))
+            .hint("name a new or an empty folder; nothing was written"));
+    }
+    Ok(())
+}
+
+fn cannot_write(path: &Path, why: &std::io::Error) -> OperationError {
+    OperationError::new(Class::Usage, format!("`{}` cannot be written", path.display())).cause(why)
+}

@@ -1,0 +1,484 @@
+//! The story of a restore test: load a snapshot from one target into scratch, dump scratch through the same code, compare,
+//! ask the job's checks, tear down.
+//!
+//! A verdict is always recorded, also when the test could not be carried out: "not shown" must be seen.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::backup::{bug, local};
+use super::session::{OpenTarget, Session, kind};
+use super::snapshots::{self, OpenSnapshot, Selector};
+use super::{Class, OperationError, restore};
+use crate::catalog::{ProofRow, RunRow};
+use crate::config::Job;
+use crate::domain::{
+    Evidence, Fingerprint, Mismatch, PartName, PartSink, PartStore, Reason, RunId, SnapshotId, SourceRecord, TargetName,
+    Verdict,
+};
+use crate::proof::checks::{self, Check, Restored};
+use crate::proof::{self, FingerprintSink, RowDifference, Side, SinkResults};
+use crate::report::model::Measured;
+use crate::scratch::{self, Lease, LeaseRequest};
+use crate::sources::{Context, LoadRequest, SourceKind};
+use crate::system::clock;
+
+/// How many objects one verdict names; the rest is counted.
+const MISMATCHES_SHOWN: usize = 200;
+/// The ordinary client's limit for one count.
+const COUNT_LIMIT: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub selector: Selector,
+    /// Targets to restore from; empty: as the job says, else each.
+    pub from: Vec<TargetName>,
+    pub keep_scratch: bool,
+}
+
+/// One test from one target.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct TestOutcome {
+    pub job: String,
+    pub target: TargetName,
+    /// `None` when not even a snapshot was found.
+    pub snapshot: Option<SnapshotId>,
+    pub dumped_at: String,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    pub measured: Measured,
+    /// With `--keep-scratch`: how to reach it.
+    pub kept: Option<String>,
+    /// What was wrong when there was no verdict to be had for a reason that is not the snapshot's.
+    pub error: Option<String>,
+}
+
+/// Tests a job from each target in turn, and records every verdict.
+pub async fn run(session: &Session, job: &Job, request: &Request) -> Result<Vec<TestOutcome>, OperationError> {
+    let policy = job.restore_test.clone().unwrap_or_default();
+    let checks =
+        policy.checks.iter().map(checks::configure).collect::<Result<Vec<_>, _>>().map_err(OperationError::from)?;
+    let names = match (&request.from[..], &policy.from[..]) {
+        ([], []) => job.backup.targets.clone(),
+        ([], from) | (from, _) => from.to_vec(),
+    };
+    let mut outcomes = vec![];
+    for target in session.targets(&names).await? {
+        outcomes.push(test_target(session, job, request, &target, &checks).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn test_target(
+    session: &Session,
+    job: &Job,
+    request: &Request,
+    target: &OpenTarget,
+    checks: &[Box<dyn Check>],
+) -> Result<TestOutcome, OperationError> {
+    let name = job.name.as_str();
+    let started = clock::rfc3339(clock::now());
+    let mut test = Test {
+        session,
+        job,
+        target,
+        checks,
+        keep_scratch: request.keep_scratch,
+        outcome: TestOutcome {
+            job: name.to_owned(),
+            target: target.name.clone(),
+            snapshot: None,
+            dumped_at: String::new(),
+            verdict: Verdict::Unproven { reason: Reason::NotTested },
+            measured: Measured::default(),
+            kept: None,
+            error: None,
+        },
+    };
+    session.phase(name, "open", format!("target `{}`", target.name));
+    let verdict = tokio::select! {
+        () = session.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
+        verdict = test.carry_out(&request.selector) => verdict,
+    };
+    let mut outcome = test.outcome;
+    match verdict {
+        Ok(verdict) => outcome.verdict = verdict,
+        // Configuration and keys are for a person to mend now; everything else is a result of the test.
+        Err(error)
+            if matches!(error.class, Class::Cancelled | Class::Config | Class::Key | Class::Usage)
+                || outcome.snapshot.is_none() && error.class != Class::Integrity =>
+        {
+            return Err(error);
+        }
+        Err(error) => {
+            outcome.verdict = verdict_of(&error);
+            outcome.error = Some(error.to_string());
+        }
+    }
+    record(session, &outcome, &started).await?;
+    Ok(outcome)
+}
+
+/// What an error says about the snapshot.
+fn verdict_of(error: &OperationError) -> Verdict {
+    let mismatch = |what: &str| Verdict::Failed {
+        mismatches: vec![Mismatch {
+            what: what.to_owned(),
+            difference: error.to_string(),
+            expected: "a restore that completes".to_owned(),
+            actual: error.place.clone().unwrap_or_default(),
+        }],
+        evidence: Evidence::default(),
+    };
+    match error.class {
+        Class::Integrity => mismatch("repository"),
+        Class::Source => mismatch("restore"),
+        Class::Target => mismatch("target"),
+        Class::Unproven => {
+            let text = error.what.strip_prefix("this machine lacks ").unwrap_or(&error.what);
+            Verdict::Unproven { reason: Reason::Needs { needs: text.split(", ").map(str::to_owned).collect() } }
+        }
+        _ => Verdict::Unproven { reason: Reason::Scratch { message: error.to_string() } },
+    }
+}
+
+struct Test<'a> {
+    session: &'a Session,
+    job: &'a Job,
+    target: &'a OpenTarget,
+    checks: &'a [Box<dyn Check>],
+    keep_scratch: bool,
+    outcome: TestOutcome,
+}
+
+impl Test<'_> {
+    async fn carry_out(&mut self, selector: &Selector) -> Result<Verdict, OperationError> {
+        let name = self.job.name.as_str();
+        let begun = Instant::now();
+        let identities = self.session.identities().await?;
+        let listing = snapshots::list(self.session, self.target).await?;
+        let found = match snapshots::choose(&listing, &self.job.name, selector) {
+            Ok(found) => found,
+            // A snapshot whose root does not verify is a finding, not a typing error.
+            Err(_) if !listing.problems.is_empty() => {
+                return Err(OperationError::new(Class::Integrity, listing.problems.join("; "))
+                    .place(self.target.target.place()));
+            }
+            Err(error) => return Err(error),
+        };
+        self.outcome.snapshot = Some(found.root.snapshot.clone());
+        self.outcome.dumped_at.clone_from(&found.root.started);
+        let snapshot = snapshots::open(self.target, found, &identities)
+            .await
+            .map_err(|error| if error.place.is_some() { error } else { error.place(self.target.target.place()) })?;
+        let record = snapshot.recipe.meta.source.clone();
+        let kind = kind(&record.kind)?;
+        let work = tempfile::Builder::new()
+            .prefix("work-")
+            .tempdir_in(&self.session.config.state)
+            .map_err(local("a work folder"))?;
+        let context = Context {
+            job: name.to_owned(),
+            progress: Arc::clone(&self.session.progress),
+            cancel: self.session.cancel.child_token(),
+            lanes: restore::lanes(self.session, &self.job.name),
+            work: work.path().to_owned(),
+        };
+        let lease = self.lease(kind, &record).await?;
+        self.outcome.measured.scratch = lease.facts().join(", ");
+        let tested = tokio::select! {
+            () = lease.expired() => Err(OperationError::new(Class::Scratch, "the scratch instance reached its time limit")),
+            verdict = self.restore_and_compare(kind, &record, &snapshot, &context, lease.as_ref(), begun) => verdict,
+        };
+        if self.keep_scratch {
+            self.outcome.kept = Some(lease.keep().await?);
+        } else {
+            lease.release().await?;
+        }
+        tested
+    }
+
+    async fn lease(&self, kind: &dyn SourceKind, record: &SourceRecord) -> Result<Box<dyn Lease>, OperationError> {
+        let scratch = &self.session.config.scratch;
+        let needs = kind.needs(record);
+        self.session.phase(self.job.name.as_str(), "scratch", format!("{} {}", needs.engine, needs.major));
+        let root = scratch.directory.clone().unwrap_or_else(scratch::default_root);
+        for reaped in scratch::reap(&root)? {
+            self.session.warn(self.job.name.as_str(), format!("a scratch instance left by a killed run was removed: {reaped}"));
+        }
+        let engine = scratch::registry::kind(&needs.engine).ok_or_else(|| {
+            OperationError::new(Class::Unproven, format!("this machine lacks a scratch engine `{}`", needs.engine))
+        })?;
+        let request = LeaseRequest { root, never: vec![], cancel: self.session.cancel.child_token() };
+        Ok(engine.lease(scratch.engines.get(&needs.engine), &needs, &request).await?)
+    }
+
+    async fn restore_and_compare(
+        &mut self,
+        kind: &dyn SourceKind,
+        record: &SourceRecord,
+        snapshot: &OpenSnapshot,
+        context: &Context,
+        lease: &dyn Lease,
+        begun: Instant,
+    ) -> Result<Verdict, OperationError> {
+        let name = self.job.name.as_str();
+        let place = lease.place("");
+        let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
+        let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], scratch: true };
+        self.session.phase(name, "load", record.summary.clone());
+        let loading = Instant::now();
+        let loaded = kind.load(context, record, Arc::clone(&store), &load).await;
+        self.outcome.measured.fetch_ms = millis(snapshot.store.fetching());
+        let loaded = loaded.map_err(|error| {
+            OperationError::from(error).place(format!("target `{}`, scratch {}", self.target.name, lease.facts().join(", ")))
+        })?;
+        self.outcome.measured.load_ms = millis(loading.elapsed());
+        self.outcome.measured.recovery_ms = millis(begun.elapsed());
+        self.outcome.measured.bytes = loaded.bytes;
+        for warning in &loaded.warnings {
+            self.session.warn(name, warning);
+        }
+
+        self.session.phase(name, "compare", record.summary.clone());
+        let comparing = Instant::now();
+        let (mut mismatches, mut evidence) = compare(kind, record, snapshot, context, lease).await?;
+        self.outcome.measured.compare_ms = millis(comparing.elapsed());
+
+        let checking = Instant::now();
+        let instant = snapshot.root.started.parse().unwrap_or_else(|_| clock::now());
+        let main = main_database(record);
+        evidence.checks =
+            checks::run_checks(self.checks, &Restored { place: &place, database: main.as_deref(), instant }).await;
+        self.outcome.measured.check_ms = millis(checking.elapsed());
+        bound(&mut mismatches);
+        Ok(Verdict::conclude(mismatches, evidence))
+    }
+}
+
+/// The database that checks ask when they name none: the first of the job.
+fn main_database(record: &SourceRecord) -> Option<String> {
+    record.instants.first().and_then(|instant| instant.of.strip_prefix("database ")).map(str::to_owned)
+}
+
+/// Dumps scratch through the source's own code and compares everything with what the snapshot recorded.
+async fn compare(
+    kind: &dyn SourceKind,
+    record: &SourceRecord,
+    snapshot: &OpenSnapshot,
+    context: &Context,
+    lease: &dyn Lease,
+) -> Result<(Vec<Mismatch>, Evidence), OperationError> {
+    let place = lease.place("");
+    let again = kind.again(record, &place)?;
+    let keep: HashSet<PartName> = record.inventories.iter().cloned().collect();
+    let sink = Arc::new(FingerprintSink::new(context.work.clone(), keep));
+    let restored = again.dump(context, Arc::clone(&sink) as Arc<dyn PartSink>).await.map_err(scratch_error)?;
+    let results = sink.into_results().map_err(|why| OperationError::new(Class::Scratch, why.to_string()))?;
+    let recorded: HashMap<PartName, Fingerprint> =
+        snapshot.recipe.parts.iter().map(|part| (part.name.clone(), part.fingerprint)).collect();
+    let mut groups = proof::compare_groups(
+        Side { record, fingerprints: &recorded },
+        Side { record: &restored, fingerprints: &results.fingerprints },
+    );
+    if !groups.differing.is_empty() {
+        count_rows_that_differ(kind, record, &restored, snapshot, context, lease, &mut groups).await?;
+    }
+    count_with_an_ordinary_client(kind, record, &recorded, lease, &mut groups).await?;
+    let proof::GroupComparison { mut mismatches, mut evidence, .. } = groups;
+    let found = compare_inventories(record, snapshot, results).await?;
+    mismatches.extend(found.mismatches);
+    evidence.objects = found.equal_by_kind.values().sum();
+    evidence.objects_by_kind = found.equal_by_kind.into_iter().collect();
+    Ok((mismatches, evidence))
+}
+
+/// Scratch is our own: what goes wrong there says nothing about the backup.
+fn scratch_error(error: crate::sources::SourceError) -> OperationError {
+    let error = OperationError::from(error);
+    OperationError { class: if error.class == Class::Source { Class::Scratch } else { error.class }, ..error }
+}
+
+/// A second look at the tables that differ: exactly how many rows are missing and how many are extra.
+async fn count_rows_that_differ(
+    kind: &dyn SourceKind,
+    record: &SourceRecord,
+    restored: &SourceRecord,
+    snapshot: &OpenSnapshot,
+    context: &Context,
+    lease: &dyn Lease,
+    groups: &mut proof::GroupComparison,
+) -> Result<(), OperationError> {
+    let parts_of = |record: &SourceRecord, name: &str| -> Vec<PartName> {
+        record.groups.iter().find(|group| group.name == name).map(|group| group.parts.clone()).unwrap_or_default()
+    };
+    let (mut counters, mut sides) = (vec![], HashMap::new());
+    for name in groups.differing.clone() {
+        let counter = RowDifference::new(&context.work);
+        let (side, store, parts) = (counter.recorded(), Arc::clone(&snapshot.store), parts_of(record, &name));
+        tokio::task::spawn_blocking(move || {
+            parts.iter().try_for_each(|part| side.add_part(store.open(part)?.as_mut()))
+        })
+        .await
+        .map_err(bug)??;
+        for part in parts_of(restored, &name) {
+            sides.insert(part, counter.restored());
+        }
+        counters.push((name, counter));
+    }
+    let sink = Arc::new(FingerprintSink::with_rows(context.work.clone(), sides));
+    let again = kind.again(record, &lease.place(""))?;
+    again.dump(context, Arc::clone(&sink) as Arc<dyn PartSink>).await.map_err(scratch_error)?;
+    for (name, counter) in counters {
+        groups.refine(&name, counter.count()?);
+    }
+    Ok(())
+}
+
+/// The independent second path: a client that shares no code with the dump counts what scratch holds.
+async fn count_with_an_ordinary_client(
+    kind: &dyn SourceKind,
+    record: &SourceRecord,
+    recorded: &HashMap<PartName, Fingerprint>,
+    lease: &dyn Lease,
+    groups: &mut proof::GroupComparison,
+) -> Result<(), OperationError> {
+    for (database, tables) in kind.countable(record) {
+        let names: Vec<_> = tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect();
+        let counts = checks::client::count_rows(&lease.place(&database), Some(&database), &names, COUNT_LIMIT).await?;
+        for (table, count) in tables.iter().zip(counts) {
+            let group = record.groups.iter().find(|group| group.name == table.group);
+            let expected: Option<u64> = group.map(|group| {
+                group.parts.iter().filter_map(|part| recorded.get(part)).map(|print| print.records).sum()
+            });
+            if expected != Some(count) {
+                groups.mismatches.push(Mismatch {
+                    what: table.group.clone(),
+                    difference: "an ordinary client counts another number of rows".to_owned(),
+                    expected: expected.map_or_else(|| "a recorded group".to_owned(), |rows| rows.to_string()),
+                    actual: count.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn compare_inventories(
+    record: &SourceRecord,
+    snapshot: &OpenSnapshot,
+    mut results: SinkResults,
+) -> Result<proof::InventoryComparison, OperationError> {
+    let mut total = proof::InventoryComparison::default();
+    for name in &record.inventories {
+        let recorded = Content::new(snapshot.store.open(name)?);
+        let file = results.files.remove(name);
+        let found = tokio::task::spawn_blocking(move || {
+            let restored: Box<dyn Read> = match &file {
+                Some(file) => open_file(file)?,
+                None => Box::new(std::io::empty()),
+            };
+            Ok::<_, OperationError>(proof::compare_inventories(BufReader::new(recorded), BufReader::new(restored))?)
+        })
+        .await
+        .map_err(bug)??;
+        total.mismatches.extend(found.mismatches);
+        for (kind, count) in found.equal_by_kind {
+            *total.equal_by_kind.entry(kind).or_default() += count;
+        }
+    }
+    Ok(total)
+}
+
+fn open_file(file: &Path) -> Result<Box<dyn Read>, OperationError> {
+    Ok(Box::new(File::open(file).map_err(local("a temporary file"))?))
+}
+
+/// A stored part as a reader of bytes.
+struct Content {
+    reader: Box<dyn crate::domain::PartReader>,
+    piece: Bytes,
+}
+
+impl Content {
+    fn new(reader: Box<dyn crate::domain::PartReader>) -> Self {
+        Self { reader, piece: Bytes::new() }
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.piece.is_empty() {
+            match self.reader.next_piece().map_err(std::io::Error::other)? {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len());
+        buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
+/// A report of a thousand lines helps nobody: the first are named, the rest counted.
+fn bound(mismatches: &mut Vec<Mismatch>) {
+    let rest = mismatches.len().saturating_sub(MISMATCHES_SHOWN);
+    if rest > 0 {
+        mismatches.truncate(MISMATCHES_SHOWN);
+        mismatches.push(Mismatch {
+            what: format!("{rest} more"),
+            difference: "not listed".to_owned(),
+            expected: String::new(),
+            actual: String::new(),
+        });
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn record(session: &Session, outcome: &TestOutcome, started: &str) -> Result<(), OperationError> {
+    let finished = clock::rfc3339(clock::now());
+    let (word, message) = match &outcome.verdict {
+        Verdict::Proven { .. } => ("done", String::new()),
+        Verdict::Failed { mismatches, .. } => ("failed", mismatches.first().map(describe).unwrap_or_default()),
+        Verdict::Unproven { .. } => ("unproven", outcome.error.clone().unwrap_or_default()),
+    };
+    let run = RunRow {
+        id: RunId::random().to_string(),
+        verb: "restore-test".to_owned(),
+        job: outcome.job.clone(),
+        started: started.to_owned(),
+        finished: Some(finished.clone()),
+        outcome: word.to_owned(),
+        snapshot: outcome.snapshot.as_ref().map(ToString::to_string),
+        target: Some(outcome.target.to_string()),
+        bytes_read: outcome.measured.bytes,
+        bytes_stored: 0,
+        message,
+    };
+    session.catalog.put_run(&run).await?;
+    let proof = ProofRow {
+        id: run.id,
+        job: outcome.job.clone(),
+        snapshot: run.snapshot.unwrap_or_default(),
+        target: outcome.target.to_string(),
+        dumped_at: outcome.dumped_at.clone(),
+        started: started.to_owned(),
+        finished,
+        verdict: serde_json::to_string(&outcome.verdict).expect("plain data"),
+        measured: serde_json::to_string(&outcome.measured).expect("plain data"),
+    };
+    Ok(session.catalog.put_proof(&proof).await?)
+}
+
+fn describe(mismatch: &Mismatch) -> String {
+    format!("{}: {}", mismatch.what, mismatch.difference)
+}

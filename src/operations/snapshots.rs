@@ -1,0 +1,243 @@
+//! Finding snapshots at a target and opening one: signature, chain, keys, recipe.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use super::backup::{RECIPE_RAW_BYTES_MAX, bug, local};
+use super::session::{OpenTarget, Session, read_info};
+use super::{Class, OperationError};
+use crate::domain::{JobName, ObjectKey, SnapshotId, StoreError, WriterId};
+use crate::repository::crypt::{self, Identities};
+use crate::repository::layout;
+use crate::repository::recipe::{self, Recipe};
+use crate::repository::root::{ROOT_BYTES_MAX, Root};
+use crate::repository::store::{Fetch, Store};
+use crate::repository::writer::{self, Writer};
+use crate::targets::TargetError;
+
+const SIGNATURE_BYTES_MAX: u64 = 8 << 10;
+const EPOCH_BYTES_MAX: u64 = 1 << 20;
+const RECIPE_BYTES_MAX: u64 = 512 << 20;
+
+/// Which snapshot of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    Latest,
+    /// A whole id or the beginning of one.
+    Id(String),
+    /// The newest that started at or before this time.
+    At(jiff::Timestamp),
+}
+
+/// One committed snapshot at one target, its signature verified.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub root: Root,
+    pub key: ObjectKey,
+}
+
+/// Everything that a target shows, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// By time of the dump's start, oldest first.
+    pub snapshots: Vec<Found>,
+    /// Roots that do not verify, gaps in a chain: said, never hidden.
+    pub problems: Vec<String>,
+}
+
+/// Reads and verifies every root at a target.
+pub async fn list(session: &Session, target: &OpenTarget) -> Result<Listing, OperationError> {
+    if read_info(target).await?.is_none() {
+        return Err(OperationError::new(Class::NotFound, format!("target `{}` holds no repository", target.name))
+            .place(target.target.place())
+            .hint("`lifeboat backup now` makes one; if there was one, the target may be unmounted or emptied"));
+    }
+    let listed = target.target.list(layout::SNAPSHOTS).await?;
+    let keys: Vec<ObjectKey> =
+        listed.into_iter().map(|object| object.key).filter(|key| layout::parse_root(key).is_some()).collect();
+    let trusted = Trust::new(session, target).await?;
+    let mut listing = Listing::default();
+    listing.problems.extend(trusted.warning.clone());
+    for key in keys {
+        match read_root(target, &key, &trusted.keys).await {
+            Ok(found) => listing.snapshots.push(found),
+            Err(error) if matches!(error.class, Class::Integrity) => listing.problems.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    listing.snapshots.sort_by(|a, b| {
+        (&a.root.started, a.root.sequence).cmp(&(&b.root.started, b.root.sequence))
+    });
+    listing.problems.extend(chain_problems(&listing.snapshots));
+    Ok(listing)
+}
+
+/// Whose signatures count.
+struct Trust {
+    keys: Vec<String>,
+    warning: Option<String>,
+}
+
+impl Trust {
+    /// This installation's own key and those of the configuration. With neither (a new machine that restores), the keys that
+    /// the repository itself shows are taken, and that is said.
+    async fn new(session: &Session, target: &OpenTarget) -> Result<Self, OperationError> {
+        let mut keys = session.config.keys.trusted_writers.clone();
+        let own = Writer::public_key(&session.config.state);
+        let pinned = !keys.is_empty() || own.is_some();
+        keys.extend(own);
+        if pinned {
+            return Ok(Self { keys, warning: None });
+        }
+        for listed in target.target.list(layout::WRITERS).await? {
+            let bytes = target.target.get(&listed.key, SIGNATURE_BYTES_MAX).await?;
+            let text = String::from_utf8_lossy(&bytes);
+            keys.extend(text.lines().nth(1).map(str::to_owned));
+        }
+        let warning = (!keys.is_empty()).then(|| {
+            "no writer's key is pinned here, so signatures are checked against the keys in the repository itself; set \
+             `keys.trusted_writers`"
+                .to_owned()
+        });
+        Ok(Self { keys, warning })
+    }
+}
+
+async fn read_root(target: &OpenTarget, key: &ObjectKey, trusted: &[String]) -> Result<Found, OperationError> {
+    let bytes = target.target.get(key, ROOT_BYTES_MAX).await?;
+    let signature = match target.target.get(&layout::signature(key), SIGNATURE_BYTES_MAX).await {
+        Ok(signature) => String::from_utf8_lossy(&signature).into_owned(),
+        Err(TargetError::NotFound { .. }) => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let root = writer::verify_root(key.as_str(), &bytes, &signature, trusted)?;
+    Ok(Found { root, key: key.clone() })
+}
+
+/// Sequences that are missing between a writer's first and last root.
+fn chain_problems(snapshots: &[Found]) -> Vec<String> {
+    let mut by_writer: BTreeMap<&WriterId, Vec<u64>> = BTreeMap::new();
+    for found in snapshots {
+        by_writer.entry(&found.root.writer).or_default().push(found.root.sequence);
+    }
+    let mut problems = vec![];
+    for (writer, sequences) in by_writer {
+        let present: HashSet<u64> = sequences.iter().copied().collect();
+        if present.len() < sequences.len() {
+            problems.push(format!("writer {writer} has two roots with one sequence number"));
+        }
+        let (Some(first), Some(last)) = (sequences.iter().min(), sequences.iter().max()) else { continue };
+        let missing = last - first + 1 - present.len() as u64;
+        if missing > 0 {
+            problems.push(format!(
+                "{missing} of writer {writer}'s snapshots between number {first} and {last} are not at this target"
+            ));
+        }
+    }
+    problems
+}
+
+/// The snapshot of a job that a selector names.
+pub fn choose<'a>(listing: &'a Listing, job: &JobName, selector: &Selector) -> Result<&'a Found, OperationError> {
+    let of_job = || listing.snapshots.iter().filter(|found| found.root.job == *job);
+    let not_found = |what: String| {
+        let newest: Vec<_> =
+            of_job().rev().take(3).map(|found| format!("{} of {}", found.root.snapshot, found.root.started)).collect();
+        let hint = if newest.is_empty() {
+            listing.problems.first().cloned().unwrap_or_else(|| "`lifeboat snapshots` lists what there is".to_owned())
+        } else {
+            format!("the newest are {}", newest.join(", "))
+        };
+        OperationError::new(Class::NotFound, what).hint(hint)
+    };
+    match selector {
+        Selector::Latest => of_job().next_back().ok_or_else(|| not_found(format!("job `{job}` has no snapshot"))),
+        Selector::Id(id) => {
+            let matching: Vec<_> = of_job().filter(|found| found.root.snapshot.as_str().starts_with(id.as_str())).collect();
+            match matching[..] {
+                [only] => Ok(only),
+                [] => Err(not_found(format!("job `{job}` has no snapshot `{id}`"))),
+                _ => Err(not_found(format!("`{id}` is the beginning of {} snapshots of job `{job}`", matching.len()))),
+            }
+        }
+        Selector::At(time) => of_job()
+            .rfind(|found| found.root.started.parse::<jiff::Timestamp>().is_ok_and(|started| started <= *time))
+            .ok_or_else(|| not_found(format!("job `{job}` has no snapshot from {time} or before"))),
+    }
+}
+
+/// A snapshot whose recipe has been read: ready to be restored.
+pub struct OpenSnapshot {
+    pub root: Root,
+    pub recipe: Recipe,
+    pub store: Arc<Store>,
+}
+
+/// Fetches keys and recipe, decrypts and checks them. Packs are fetched as parts are read.
+pub async fn open(target: &OpenTarget, found: &Found, identities: &Identities) -> Result<OpenSnapshot, OperationError> {
+    let root = found.root.clone();
+    let epoch = epoch_identities(target, &root.epoch, identities).await?;
+    let key = layout::recipe(&root.recipe);
+    let sealed = target.target.get(&key, RECIPE_BYTES_MAX).await.map_err(missing)?;
+    layout::check_content(&key, &sealed)?;
+    let plain = crypt::open(key.as_str(), &sealed, &epoch, RECIPE_RAW_BYTES_MAX)?;
+    let recipe = tokio::task::spawn_blocking(move || {
+        let text = zstd::bulk::decompress(&plain, recipe_bytes(&plain)?).map_err(local("the recipe"))?;
+        Ok::<_, OperationError>(recipe::decode(key.as_str(), &text)?)
+    })
+    .await
+    .map_err(bug)??;
+    if recipe.meta.snapshot != root.snapshot || recipe.meta.job != root.job {
+        return Err(OperationError::new(
+            Class::Integrity,
+            format!("the recipe of snapshot {} belongs to another snapshot", root.snapshot),
+        ));
+    }
+    let epoch = epoch_identities(target, &root.epoch, identities).await?;
+    let store = Arc::new(Store::new(&recipe, epoch, fetch(target, &root)));
+    Ok(OpenSnapshot { root, recipe, store })
+}
+
+fn recipe_bytes(packed: &[u8]) -> Result<usize, OperationError> {
+    let size = zstd_safe::get_frame_content_size(packed).ok().flatten().and_then(|size| usize::try_from(size).ok());
+    size.filter(|size| *size <= RECIPE_RAW_BYTES_MAX)
+        .ok_or_else(|| OperationError::new(Class::Integrity, "the recipe states no size or one over the bound"))
+}
+
+async fn epoch_identities(
+    target: &OpenTarget,
+    epoch: &str,
+    identities: &Identities,
+) -> Result<Identities, OperationError> {
+    let sealed = target.target.get(&layout::epoch(epoch), EPOCH_BYTES_MAX).await.map_err(missing)?;
+    Ok(crypt::open_epoch(epoch, &sealed, identities)?)
+}
+
+/// An object that a signed root names and the target does not hold is a damage, not a typing error.
+fn missing(error: TargetError) -> OperationError {
+    match error {
+        TargetError::NotFound { key, place } => {
+            OperationError::new(Class::Integrity, format!("`{key}` is missing")).place(place)
+        }
+        other => other.into(),
+    }
+}
+
+/// Lets the store's blocking threads read from an async target.
+fn fetch(target: &OpenTarget, root: &Root) -> Fetch {
+    let runtime = Handle::current();
+    let target = target.clone();
+    let snapshot: SnapshotId = root.snapshot.clone();
+    Box::new(move |key, size_max| -> Result<Bytes, StoreError> {
+        runtime.block_on(target.target.get(key, size_max)).map_err(|error| match error {
+            TargetError::NotFound { key, place } => StoreError::Damaged {
+                what: format!("`{key}`"),
+                why: format!("missing at {place}, and snapshot {snapshot} needs it"),
+            },
+            other => StoreError::Unreachable(other.to_string()),
+        })
+    })
+}
