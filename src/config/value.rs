@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A refused text: headline, then what to write instead.
-type Refusal = (String, String);
+pub(crate) type Refusal = (String, String);
 
 macro_rules! text_value {
     ($(#[$doc:meta])* $name:ident($inner:ty), $expected:literal, $pattern:literal, $parse:path) => {
@@ -88,7 +88,7 @@ text_value!(
     parse_time_zone
 );
 
-fn parse_duration(text: &str) -> Result<Duration, Refusal> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Refusal> {
     let refusal =
         |why: &str| (format!("`{text}` is not a duration: {why}"), "write `90s`, `30m`, `26h` or `7d`".into());
     let mut total = Duration::ZERO;
