@@ -30,30 +30,43 @@ fn job_error(text: &str) -> String {
     load(LIFEBOAT, &[("social.toml", &format!("{SOURCE}{text}"))]).unwrap_err()
 }
 
+/// Every bad file with what is said of it, so that one snapshot reads as a table.
+fn told(errors: impl IntoIterator<Item = String>) -> String {
+    errors.into_iter().collect::<Vec<_>>().join("\n\n--------\n\n")
+}
+
 #[test]
 fn an_error_shows_its_line_a_caret_and_what_was_meant() {
-    insta::assert_snapshot!(job_error("\n\n\n\n\n\n\n\n[retension]\ndaily = 7\n"));
-    insta::assert_snapshot!(job_error("[backup]\ntargets = [\"nas\", \"b2-ue\"]\n"));
-    insta::assert_snapshot!(job_error("[backup]\nquorum = 3\n"));
-    insta::assert_snapshot!(job_error("[backup]\ntargets = [\"nas\"]\n[restore_test]\nfrom = \"b2-eu\"\n"));
-    insta::assert_snapshot!(job_error("[backup]\nquorum = \"two\"\n"));
-    insta::assert_snapshot!(job_error("[retention]\ndaily = 7\ndaily = 8\n"));
-    insta::assert_snapshot!(job_error("[retention]\nwithin = \"2 weeks\"\n"));
-    insta::assert_snapshot!(job_error("[schedule]\ncron = \"61 3 * * *\"\ntimezone = \"Europe/Belin\"\n"));
-    insta::assert_snapshot!(job_error("[schedule]\ncron = \"@daily\"\noverlap = \"skp\"\n"));
-    insta::assert_snapshot!(job_error("[backup]\nguard = { min_bytes = \"50\", max_shrink = \"130%\" }\n"));
+    let jobs = [
+        "\n\n\n\n\n\n\n\n[retension]\ndaily = 7\n",
+        "[backup]\ntargets = [\"nas\", \"b2-ue\"]\n",
+        "[backup]\ntargets = [\"nas\", \"nas\", \"tape\"]\n",
+        "[backup]\ntargets = []\n",
+        "[backup]\nquorum = 3\n",
+        "[backup]\ntargets = [\"nas\"]\n[restore_test]\nfrom = \"b2-eu\"\n",
+        "[restore_test]\nfrom = []\ncheck = 1\n",
+        "[backup]\nquorum = \"two\"\n",
+        "[retention]\ndaily = 7\ndaily = 8\nmonthly = -1\n",
+        "[retention]\nwithin = \"2 weeks\"\n",
+        "[schedule]\ncron = \"61 3 * * *\"\ntimezone = \"Europe/Belin\"\n",
+        "[schedule]\ncron = \"@daily\"\noverlap = \"skp\"\nsplay = 20\n",
+        "[backup]\nguard = { min_bytes = \"50\", max_shrink = \"130%\" }\n",
+        "[backup]\nlevel = \n",
+    ];
+    insta::assert_snapshot!(told(jobs.map(job_error)));
 }
 
 #[test]
 fn a_table_that_lacks_something_is_named() {
-    insta::assert_snapshot!(load("", &[]).unwrap_err());
-    insta::assert_snapshot!(load("[targets.nas]\npath = \"/mnt\"\n", &[]).unwrap_err());
-    insta::assert_snapshot!(load(LIFEBOAT, &[("a.toml", "[backup]\nquorum = 1\n")]).unwrap_err());
-    insta::assert_snapshot!(load(LIFEBOAT, &[("a.toml", "source = 3\n")]).unwrap_err());
-    insta::assert_snapshot!(load(LIFEBOAT, &[("a@b.toml", SOURCE)]).unwrap_err());
-    insta::assert_snapshot!(
-        load("[targets.each]\ntype = \"directory\"\n[targets.\"a b\"]\ntype = \"directory\"\n", &[]).unwrap_err()
-    );
+    let cases: [(&str, &[(&str, &str)]); 6] = [
+        ("", &[]),
+        ("[targets.nas]\npath = \"/mnt\"\n", &[]),
+        (LIFEBOAT, &[("a.toml", "[backup]\nquorum = 1\n")]),
+        (LIFEBOAT, &[("a.toml", "source = 3\n")]),
+        (LIFEBOAT, &[("a@b.toml", SOURCE)]),
+        ("[targets.each]\ntype = \"directory\"\n[targets.\"a b\"]\ntype = \"directory\"\n", &[]),
+    ];
+    insta::assert_snapshot!(told(cases.map(|(lifeboat, jobs)| load(lifeboat, jobs).unwrap_err())));
 }
 
 #[test]

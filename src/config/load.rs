@@ -112,7 +112,9 @@ impl Loader<'_> {
             self.require_type(&section, "directory");
             targets.insert(name.0, section);
         }
-        if known && targets.is_empty() {
+        let none_named =
+            table.get("targets").is_none_or(|node| matches!(&node.value, Value::Table(table) if table.len() == 0));
+        if known && none_named {
             let finding = Diagnostic::new(&document.file, None, "no target is defined", "add a table `[targets.NAME]`");
             self.findings.push(finding);
         }
@@ -171,12 +173,25 @@ impl Loader<'_> {
         let (raw, findings) = read::<RawJob>(&document.file, &document.table, None);
         self.findings.extend(findings);
         let raw = raw?;
-        let source = Section::of(&document.file, document.table.get("source")?)?;
-        self.require_type(&source, "postgres");
+        let source = raw.source.and_then(|_| Section::of(&document.file, document.table.get("source")?));
+        match &source {
+            Some(source) => self.require_type(source, "postgres"),
+            // A source that is no table has been reported by now.
+            None if document.table.get("source").is_none() => {
+                self.findings.push(Diagnostic::new(
+                    &document.file,
+                    None,
+                    "missing table `[source]`",
+                    "say what is backed up",
+                ));
+            }
+            None => {}
+        }
         let mut view = JobView { file: &document.file, table: &document.table, findings: &mut self.findings };
         let known = targets_known.then_some(targets);
         let backup = view.backup(raw.backup, known);
         let restore_test = raw.restore_test.map(|test| view.restore_test(test, &backup.targets, known));
+        let source = source?;
         Some(Job {
             kind: source.text("type").unwrap_or_default().to_owned(),
             name,

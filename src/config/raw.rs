@@ -118,8 +118,8 @@ pub(super) struct RawScratch {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawJob {
     /// The live system that is backed up.
-    #[expect(dead_code, reason = "the section is taken from the parsed file, with its place")]
-    pub(super) source: Foreign,
+    #[schemars(required)]
+    pub(super) source: Option<Foreign>,
     pub(super) schedule: Option<RawSchedule>,
     #[serde(default)]
     pub(super) backup: RawBackup,

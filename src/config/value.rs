@@ -204,7 +204,19 @@ pub fn schedule(text: &str) -> Result<cron::Schedule, String> {
         return Err(format!("it has {} fields, not 5", fields.len()));
     };
     let weekday = weekdays(weekday)?;
-    format!("0 {minute} {hour} {day} {month} {weekday}").parse().map_err(|error: cron::error::Error| error.to_string())
+    format!("0 {minute} {hour} {day} {month} {weekday}").parse().map_err(|_: cron::error::Error| {
+        // The parser's own message spans several lines; which field is wrong says as much.
+        let alone = [
+            (format!("0 {minute} * * * *"), "minute", minute, "0 to 59"),
+            (format!("0 * {hour} * * *"), "hour", hour, "0 to 23"),
+            (format!("0 * * {day} * *"), "day of month", day, "1 to 31"),
+            (format!("0 * * * {month} *"), "month", month, "1 to 12, or `jan`"),
+        ];
+        alone.iter().find(|(expression, ..)| expression.parse::<cron::Schedule>().is_err()).map_or_else(
+            || "its fields do not fit together".to_owned(),
+            |(_, field, written, range)| format!("`{written}` is not a {field} ({range})"),
+        )
+    })
 }
 
 /// The day-of-week field with names: Unix counts from Sunday = 0 (and 7), the `cron` crate from Sunday = 1.
