@@ -1,1 +1,3 @@
+//! The integration tests: one binary, so that two cores link it once.
 
+mod config;

@@ -16,15 +16,25 @@ pub struct Config {
     pub keys: Keys,
     pub targets: BTreeMap<TargetName, Section>,
     pub scratch: ScratchConfig,
+    /// Of `[notify.NAME]`.
+    pub notify: BTreeMap<String, Section>,
     /// Sorted by name.
     pub jobs: Vec<Job>,
+    /// Not errors, but a person should know: a secret's file that everybody can read.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    pub fn job(&self, name: &JobName) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.name == *name)
+    }
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     /// Who can restore: `age1...`, `ssh-ed25519 ...`.
     pub recipients: Vec<String>,
-    /// An age identity file's text; absent on a write-only host.
+    /// An age identity file's text ([`SecretRef::resolve_whole`]: such a file has comments); absent on a write-only host.
     pub identity: Option<SecretRef>,
     /// minisign public keys whose snapshots are trusted, beside this installation's own.
     pub trusted_writers: Vec<String>,

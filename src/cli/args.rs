@@ -1,0 +1,586 @@
+//! The command line as types: what was typed, checked as far as that goes without a configuration.
+//!
+//! `clap` ends the process with status 2 on a usage error, which is Lifeboat's status for usage too.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+use crate::config::value::parse_duration;
+use crate::domain::{JobName, SnapshotId, TargetName};
+
+/// Backs up live systems to several targets, and keeps proving that the backups restore.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "lifeboat",
+    version,
+    about,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  lifeboat init --postgres postgres://backup@db.internal/social --target /mnt/nas/lifeboat
+  lifeboat backup now
+  lifeboat restore-test --from each
+  lifeboat restore social@latest --to postgres://postgres@localhost/social
+
+Exit status: 0 done, 1 failed, 2 usage or configuration, 3 partial, 4 a restore test failed,
+5 a restore test could not prove, 10 no such job or snapshot, 11 locked, 12 wrong or missing key,
+75 skipped, 130 cancelled."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+impl Cli {
+    /// The command line of this process, `arguments[0]` being the program.
+    ///
+    /// `clap` repeats a refused value in its message, so what may hold a password is checked after it.
+    pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        if let Verb::Restore(RestoreArgs { to: Destination::Server(url), .. }) = &cli.verb {
+            check_server_url(url).map_err(|why| {
+                Self::command().error(ErrorKind::ValueValidation, format!("the URL after `--to` {why}"))
+            })?;
+        }
+        Ok(cli)
+    }
+}
+
+/// Refuses what is no URL and what holds a password. The reason never repeats the URL.
+fn check_server_url(text: &str) -> Result<(), String> {
+    let url = url::Url::parse(text).map_err(|error| format!("cannot be read: {error}"))?;
+    if url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password") {
+        return Err("holds a password, and every user of this machine can read command lines; set PGPASSWORD or use a password file".into());
+    }
+    Ok(())
+}
+
+/// Options that every verb understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.toml, ~/.config/lifeboat/lifeboat.toml,
+    /// /etc/lifeboat/lifeboat.toml]
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Say what would be done and change nothing
+    #[arg(short = 'n', long, global = true)]
+    pub dry_run: bool,
+    /// Print events as JSON lines and a final summary
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Be silent on success
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Never ask a question; fail where an answer is needed
+    #[arg(long, global = true)]
+    pub no_input: bool,
+    /// Answer every question with yes
+    #[arg(long, global = true)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    Init(InitArgs),
+    Demo(DemoArgs),
+    /// Check, show or describe the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Back up
+    #[command(subcommand)]
+    Backup(BackupVerb),
+    Snapshots(SnapshotsArgs),
+    Restore(RestoreArgs),
+    RestoreTest(RestoreTestArgs),
+    Report(ReportArgs),
+    /// Show how each job stands: last backup, last proof, copies on each target
+    Status,
+    /// List the jobs with their sources, targets and schedules
+    Jobs,
+    /// Make or export keys
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Try a target
+    #[command(subcommand)]
+    Target(TargetVerb),
+    /// Rebuild the local catalog
+    #[command(subcommand)]
+    Catalog(CatalogVerb),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Write a configuration, make keys, and describe a database as the first job
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat init --postgres postgres://backup@db.internal/social --target /mnt/nas/lifeboat
+  lifeboat init /etc/lifeboat --target /mnt/a --target s3://bucket/prefix?endpoint=https://s3.example.org
+  lifeboat init --dry-run --postgres postgres://localhost/app --target ./backups
+
+A password in the URL goes into a file of its own, readable by you alone; it may also come from PGPASSWORD.
+Nothing that exists is ever overwritten.")]
+pub struct InitArgs {
+    /// Folder to write lifeboat.toml, jobs/ and keys/ into
+    #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+    /// Postgres database to look at and to write a job for
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Where backups go; repeat it for several independent copies
+    #[arg(long = "target", value_name = "DIR|s3://BUCKET/PREFIX")]
+    pub targets: Vec<String>,
+}
+
+/// Show the whole circle on this machine: back up, restore, prove, and catch a damaged copy
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Starts a Postgres server of its own with made-up data, and stops it again. Touches nothing outside its folder.")]
+pub struct DemoArgs {
+    /// Folder for everything that the demo writes
+    #[arg(value_name = "DIR", default_value = "lifeboat-demo", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConfigVerb {
+    /// Check the configuration and every job; show all mistakes with their lines
+    Check(ConfigCheckArgs),
+    /// Show the configuration with all defaults, secrets hidden
+    Show,
+    /// Print a JSON Schema for editors
+    Schema(ConfigSchemaArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat config check
+  lifeboat config check --online     # also reads secrets, reaches every target and every source")]
+pub struct ConfigCheckArgs {
+    /// Also read the secrets, and reach every source and target
+    #[arg(long)]
+    pub online: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  lifeboat config schema job > job.schema.json")]
+pub struct ConfigSchemaArgs {
+    /// Which file to describe
+    #[arg(value_name = "FILE", value_enum, default_value_t = SchemaFile::Lifeboat)]
+    pub file: SchemaFile,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFile {
+    /// lifeboat.toml
+    Lifeboat,
+    /// A file in jobs/
+    Job,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum BackupVerb {
+    /// Back up now, to every target of the job
+    Now(BackupNowArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat backup now               # every job
+  lifeboat backup now social
+  lifeboat backup now --dry-run     # preflight only: what would be backed up, and what not")]
+pub struct BackupNowArgs {
+    /// Jobs to back up [default: all]
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    pub jobs: Vec<JobName>,
+}
+
+/// List snapshots: when, how large, on which targets, proven or not
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotsArgs {
+    /// Only this job's
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    pub job: Option<JobName>,
+}
+
+/// Restore a snapshot into a database or as plain files
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat restore social --to postgres://postgres@localhost/social
+  lifeboat restore social@2026-08-21T02:00 --to ./restored
+  lifeboat restore social@latest --only public.statuses --to postgres://localhost/scratch
+  lifeboat restore social --to postgres://localhost/social --overwrite social
+
+A database that holds anything is refused unless --overwrite names it. A time chooses the newest
+snapshot that is not younger; a time without an offset is local.")]
+pub struct RestoreArgs {
+    /// What to restore [default selector: latest]
+    #[arg(value_name = "JOB[@latest|@ID|@TIME]")]
+    pub what: SnapshotChoice,
+    /// Where to: a running server, or a folder for plain files
+    #[arg(long, value_name = "URL|DIR")]
+    pub to: Destination,
+    /// Read from this target [default: the first that has the snapshot]
+    #[arg(long, value_name = "TARGET", value_parser = target_name)]
+    pub from: Option<TargetName>,
+    /// Only these parts or tables
+    #[arg(long, value_name = "PART", num_args = 1..)]
+    pub only: Vec<String>,
+    /// Databases that may be replaced although they hold data
+    #[arg(long, value_name = "DATABASE", num_args = 1..)]
+    pub overwrite: Vec<String>,
+}
+
+/// Restore into scratch instances and prove that the content is what was backed up
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat restore-test                      # every job, as its restore_test table says
+  lifeboat restore-test social --from each   # from every target in turn
+  lifeboat restore-test social --keep-scratch
+
+Exit status 4: a test ran and failed; 5: a test could not prove anything, and the report says why.")]
+pub struct RestoreTestArgs {
+    /// Jobs to test [default: all]
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    pub jobs: Vec<JobName>,
+    /// Target to restore from, or `each` [default: as the job says]
+    #[arg(long, value_name = "TARGET|each")]
+    pub from: Option<FromTargets>,
+    /// Leave the scratch instance running, and say how to reach and to stop it
+    #[arg(long)]
+    pub keep_scratch: bool,
+}
+
+/// Write a report: could we recover now, from where, losing how much, in how long
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat report
+  lifeboat report --since 30d --format html,json --out /srv/reports
+  lifeboat report --format md")]
+pub struct ReportArgs {
+    /// Period that the report covers
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    pub since: Duration,
+    /// Formats to write
+    #[arg(long, value_name = "FORMAT", value_enum, value_delimiter = ',', default_value = "html")]
+    pub format: Vec<ReportFormat>,
+    /// Folder to write into [default: print the only format, or write below the state folder]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum ReportFormat {
+    /// One file that needs no script and no network
+    Html,
+    /// Markdown
+    Md,
+    /// The record: everything that was measured
+    Json,
+    /// For continuous integration
+    Junit,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeysVerb {
+    /// Make a recovery identity and print its recipient
+    New(KeysNewArgs),
+    /// Print what a restore on another machine needs, without secrets unless asked
+    Export(KeysExportArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  lifeboat keys new --out recovery.identity.txt
+
+Whoever has the identity can read every backup made for it; without it no backup can be read.")]
+pub struct KeysNewArgs {
+    /// File to write the identity into, readable by you alone; never overwritten
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct KeysExportArgs {
+    /// Folder to write into; must not hold anything yet
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Also export the identity, which reads every backup
+    #[arg(long)]
+    pub with_identity: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum TargetVerb {
+    /// Write, read back, list and delete a small object
+    Test(TargetTestArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TargetTestArgs {
+    /// Targets to try [default: all]
+    #[arg(value_name = "TARGET", value_parser = target_name)]
+    pub targets: Vec<TargetName>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum CatalogVerb {
+    /// Rebuild the catalog from what the targets hold
+    Rebuild(CatalogRebuildArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CatalogRebuildArgs {
+    /// Read only this target [default: all]
+    #[arg(long, value_name = "TARGET", value_parser = target_name)]
+    pub from: Option<TargetName>,
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat completions bash > /etc/bash_completion.d/lifeboat
+  lifeboat completions zsh > ~/.zfunc/_lifeboat")]
+pub struct CompletionsArgs {
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: Shell,
+}
+
+/// Print the manual page, or write one for every verb into a folder
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Folder to write into
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+}
+
+/// `JOB`, `JOB@latest`, `JOB@ID` or `JOB@TIME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotChoice {
+    pub job: JobName,
+    pub selector: Selector,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    Latest,
+    Id(SnapshotId),
+    /// The newest snapshot that is not younger than this.
+    At(Timestamp),
+}
+
+impl FromStr for SnapshotChoice {
+    type Err = String;
+
+    /// A job's name holds no `@`, so the first one ends it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (job, selector) = text.split_once('@').map_or((text, None), |(job, selector)| (job, Some(selector)));
+        let job = job_name(job)?;
+        let selector = match selector {
+            None | Some("latest") => Selector::Latest,
+            Some(selector) => {
+                // A year of sixteen digits is none, so an id is never read as a time.
+                SnapshotId::new(selector).map(Selector::Id).or_else(|_| moment(selector).map(Selector::At))?
+            }
+        };
+        Ok(Self { job, selector })
+    }
+}
+
+impl fmt::Display for SnapshotChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.selector {
+            Selector::Latest => write!(f, "{}@latest", self.job),
+            Selector::Id(id) => write!(f, "{}@{id}", self.job),
+            Selector::At(at) => write!(f, "{}@{at}", self.job),
+        }
+    }
+}
+
+/// `2026-08-21T02:00:00Z`, `2026-08-21T02:00` (local), `2026-08-21` (the end of that day, local).
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let refusal = || {
+        format!(
+            "`{text}` is neither `latest`, nor a snapshot id (16 hexadecimal digits), nor a time (`2026-08-21T02:00:00Z`, `2026-08-21`)"
+        )
+    };
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let local = if text.contains(['T', 't', ' ']) {
+        text.parse::<DateTime>().map_err(|_| refusal())?
+    } else {
+        text.parse::<Date>().map_err(|_| refusal())?.at(23, 59, 59, 999_999_999)
+    };
+    local.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|_| refusal())
+}
+
+/// Where a restore goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// `postgres://user@host/database`; without a password, which [`Cli::read`] makes sure of.
+    Server(String),
+    Directory(PathBuf),
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((scheme, _)) = text.split_once("://") else {
+            return if text.is_empty() { Err("an empty path".into()) } else { Ok(Self::Directory(text.into())) };
+        };
+        if !matches!(scheme, "postgres" | "postgresql") {
+            return Err(format!("scheme `{scheme}` is not known: name a folder, or `postgres://...`"));
+        }
+        Ok(Self::Server(text.to_owned()))
+    }
+}
+
+/// Which targets a restore test reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromTargets {
+    Each,
+    One(TargetName),
+}
+
+impl FromStr for FromTargets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "each" { Ok(Self::Each) } else { target_name(text).map(Self::One) }
+    }
+}
+
+fn job_name(text: &str) -> Result<JobName, String> {
+    JobName::new(text).map_err(|error| error.to_string())
+}
+
+fn target_name(text: &str) -> Result<TargetName, String> {
+    TargetName::new(text).map_err(|error| error.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|(headline, hint)| format!("{headline}; {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_parses_as_the_documentation_writes_it() {
+        for line in [
+            "lifeboat init",
+            "lifeboat init dir --postgres postgres://u@h/d --target /mnt/a --target s3://b/p",
+            "lifeboat demo",
+            "lifeboat config check --online",
+            "lifeboat config show",
+            "lifeboat config schema job",
+            "lifeboat backup now",
+            "lifeboat backup now social other --dry-run",
+            "lifeboat snapshots social",
+            "lifeboat restore social --to ./out",
+            "lifeboat restore social@latest --to postgres://u@h/d --from nas --only a b --overwrite d",
+            "lifeboat restore-test social --from each --keep-scratch",
+            "lifeboat report --since 7d --format html,md,json,junit --out reports",
+            "lifeboat status --json",
+            "lifeboat -c other.toml -vv jobs",
+            "lifeboat keys new --out id.txt",
+            "lifeboat keys export --out folder",
+            "lifeboat target test nas",
+            "lifeboat catalog rebuild",
+            "lifeboat completions bash",
+            "lifeboat man pages",
+            "lifeboat restore social --to x -n --yes --no-input -q",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn usage_errors_exit_with_status_2() {
+        for line in [
+            "lifeboat",
+            "lifeboat backups",
+            "lifeboat scrub",
+            "lifeboat backup now a/b",
+            "lifeboat restore social",
+            "lifeboat restore social@yesterday --to x",
+            "lifeboat restore social --to redis://h",
+            "lifeboat report --since 7",
+            "lifeboat report --format pdf",
+            "lifeboat -q -v jobs",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_chosen_by_latest_id_or_time() {
+        let chosen = |text: &str| text.parse::<SnapshotChoice>().map(|choice| choice.selector);
+        assert_eq!(chosen("social").unwrap(), Selector::Latest);
+        assert_eq!(chosen("social@latest").unwrap(), Selector::Latest);
+        let id = SnapshotId::new("0123456789abcdef").unwrap();
+        assert_eq!(chosen("social@0123456789abcdef").unwrap(), Selector::Id(id));
+        let at: Timestamp = "2026-08-21T02:00:00Z".parse().unwrap();
+        assert_eq!(chosen("social@2026-08-21T02:00:00Z").unwrap(), Selector::At(at));
+        assert_eq!(chosen("social@2026-08-21T04:00:00+02:00").unwrap(), Selector::At(at));
+        assert!(matches!(chosen("social@2026-08-21T02:00").unwrap(), Selector::At(_)));
+        assert!(matches!(chosen("social@2026-08-21").unwrap(), Selector::At(_)));
+        for bad in ["@latest", "social@", "social@newest", "social@2026-13-01", "a/b@latest"] {
+            assert!(bad.parse::<SnapshotChoice>().is_err(), "{bad}");
+        }
+        let spaced: SnapshotChoice = "it's \"odd\" 名@latest".parse().unwrap();
+        assert_eq!(spaced.job.as_str(), "it's \"odd\" 名");
+    }
+
+    #[test]
+    fn a_password_on_the_command_line_is_refused_and_not_repeated() {
+        for url in ["postgres://u:hunter2@h/d", "postgres://h/d?password=hunter2", "postgres://u:hunter2@h:x/d"] {
+            let error = parse(&format!("lifeboat restore social --to {url}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains("the URL after `--to`") && !text.contains("hunter2"), "{text}");
+        }
+        assert!(parse("lifeboat restore social --to postgres://u@%2Ftmp%2Fsock:5432/d").is_ok());
+        assert_eq!("./out".parse::<Destination>().unwrap(), Destination::Directory("./out".into()));
+    }
+}
