@@ -287,12 +287,17 @@ impl Folder {
                 TargetError::Denied { place, what: what.to_owned(), why }
             }
             // Where an object may be absent that was handled before: here the folder went away under us.
-            Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NOTCONN | Errno::HOSTDOWN) => {
-                TargetError::Unreachable { place, why: format!("{what}: {why}") }
-            }
-            Some(Errno::HOSTUNREACH | Errno::TIMEDOUT | Errno::NODEV | Errno::NXIO) => {
-                TargetError::Unreachable { place, why: format!("{what}: {why}") }
-            }
+            Some(
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::STALE
+                | Errno::NOTCONN
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::TIMEDOUT
+                | Errno::NODEV
+                | Errno::NXIO,
+            ) => TargetError::Unreachable { place, why: format!("{what}: {why}") },
             _ => TargetError::Other { place, what: what.to_owned(), why },
         }
     }

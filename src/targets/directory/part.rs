@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 /// A leading dot: no object's key has one, so listings cannot show a part and no object can collide with one.
 pub(super) const PART_PREFIX: &str = ".part-";
 /// When a part whose writer cannot be asked (another machine, another container) counts as left behind.
-const STALE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// A synced file that is not in its place yet. Dropping it removes it.
 #[derive(Debug)]

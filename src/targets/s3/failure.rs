@@ -75,6 +75,10 @@ impl Translator {
                 place,
                 why: format!("the bucket is served elsewhere; set its `region` and `endpoint`: {why}"),
             },
+            _ if status_of(error).is_some_and(|status| (300..400).contains(&status)) => TargetError::Unreachable {
+                place,
+                why: format!("it redirects elsewhere, which is never followed; check its `endpoint`: {why}"),
+            },
             (_, ErrorKind::NotFound, Some(key)) => TargetError::NotFound { key: key.to_owned(), place },
             (_, ErrorKind::RateLimited, _) => {
                 TargetError::Unreachable { place, why: format!("it asked us to slow down: {why}") }
@@ -94,10 +98,10 @@ impl Translator {
         let mut why = match (code_of(error), quoted(message, "message: \"")) {
             (Some(code), Some(text)) if !text.is_empty() => format!("{code}: {text}"),
             (Some(code), _) => code,
-            (None, _) if message.is_empty() && error.kind() == ErrorKind::PermissionDenied => {
-                "it answered 403 without a reason".to_owned()
-            }
-            (None, _) if message.is_empty() => error.kind().to_string(),
+            (None, _) if message.is_empty() => match status_of(error) {
+                Some(status) => format!("it answered {status} without a reason"),
+                None => error.kind().to_string(),
+            },
             (None, _) => message.to_owned(),
         };
         // The outermost sources repeat each other's text.
@@ -120,6 +124,13 @@ impl Translator {
 /// The S3 error code. opendal keeps a parsed error answer only as the text of its fields.
 fn code_of(error: &Error) -> Option<String> {
     quoted(error.message(), "code: \"").filter(|code| !code.is_empty())
+}
+
+/// The HTTP status, which opendal keeps only within its printed context.
+fn status_of(error: &Error) -> Option<u16> {
+    let printed = error.to_string();
+    let (_, rest) = printed.split_once("Parts { status: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 fn quoted(text: &str, before: &str) -> Option<String> {

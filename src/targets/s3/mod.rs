@@ -35,9 +35,9 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection whose sent data nobody acknowledges for so long is dead.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_mins(1);
 /// Without a single byte for so long, a request has failed.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 /// The slowest line that a transfer may have; 40 MiB then take 11 minutes.
 const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// After a lost answer, objects up to this size are read back and compared; larger ones, whose names are their content,

@@ -172,9 +172,7 @@ fn place_of(section: &S3Section) -> Result<(String, String), String> {
         (None, _) if section.provider == Provider::CloudflareR2 => {
             Err("`endpoint` is needed: `https://ACCOUNT_ID.r2.cloudflarestorage.com`".to_owned())
         }
-        (Some(_), None) | (None, None) if has_own_endpoints(section.provider) => {
-            Err("`region` is needed for this provider".to_owned())
-        }
+        (_, None) if has_own_endpoints(section.provider) => Err("`region` is needed for this provider".to_owned()),
         (_, _) => Err("`endpoint` is needed: `https://host` or `http://host:port`".to_owned()),
     }
 }
