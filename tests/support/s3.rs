@@ -1,0 +1,171 @@
+//! A real S3 server on a loopback port, and a TCP proxy that breaks connections.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use lifeboat::domain::Secret;
+use lifeboat::targets::s3::{Checksum, Credentials, S3Settings};
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+const BUCKET: &str = "copies";
+const ACCESS_KEY: &str = "test-access-key";
+const SECRET_KEY: &str = "test-secret-key";
+
+/// Serves one bucket until it is dropped.
+pub(crate) struct S3Server {
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+    task: JoinHandle<()>,
+}
+
+impl S3Server {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = service.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            // Dropped with this task, and every connection with it.
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let service = service.clone();
+                connections.spawn(async move {
+                    let http = Builder::new(TokioExecutor::new());
+                    // A client that goes away is part of the tests.
+                    drop(http.serve_connection(TokioIo::new(socket), service).await);
+                });
+            }
+        });
+        Self { address, folder, task }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the bucket's objects lie as files.
+    pub(crate) fn bucket_folder(&self) -> PathBuf {
+        self.folder.path().join(BUCKET)
+    }
+
+    /// Settings that work with this server.
+    pub(crate) fn settings(&self, prefix: &str) -> S3Settings {
+        settings_at(self.address, prefix)
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The server's settings, reached at another address.
+pub(crate) fn settings_at(address: SocketAddr, prefix: &str) -> S3Settings {
+    S3Settings {
+        endpoint: format!("http://{address}"),
+        region: "us-east-1".to_owned(),
+        bucket: BUCKET.to_owned(),
+        prefix: prefix.to_owned(),
+        credentials: Credentials::Keys {
+            access_key_id: Secret::new(ACCESS_KEY),
+            secret_access_key: Secret::new(SECRET_KEY),
+            session_token: None,
+        },
+        virtual_host_style: false,
+        checksum: Checksum::None,
+    }
+}
+
+/// When a connection is cut: after so many bytes in that direction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) request_bytes: usize,
+    pub(crate) reply_bytes: usize,
+}
+
+/// Passes bytes on to a server, but cuts its first few connections.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Cuts the first `times` connections.
+    pub(crate) async fn start(server: SocketAddr, cut: Cut, times: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accepted, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, bytes) = (Arc::clone(&accepted), Arc::clone(&sent));
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let cut = (count.fetch_add(1, Ordering::SeqCst) < times).then_some(cut);
+                connections.spawn(pass_on(client, server, cut, Arc::clone(&bytes)));
+            }
+        });
+        Self { address, accepted, sent, task }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What all clients have sent, headers included.
+    pub(crate) fn request_bytes(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass_on(mut client: TcpStream, server: SocketAddr, cut: Option<Cut>, sent: Arc<AtomicUsize>) {
+    let Ok(mut server) = TcpStream::connect(server).await else { return };
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let limit = |choose: fn(Cut) -> usize| cut.map_or(usize::MAX, choose);
+    let answered = AtomicUsize::new(0);
+    // Whichever direction ends first ends both: that is the cut.
+    tokio::select! {
+        () = copy(&mut from_client, &mut to_server, limit(|cut| cut.request_bytes), &sent) => {}
+        () = copy(&mut from_server, &mut to_client, limit(|cut| cut.reply_bytes), &answered) => {}
+    }
+}
+
+async fn copy(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    mut left: usize,
+    count: &AtomicUsize,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(read) = from.read(&mut buffer).await {
+        let passed = read.min(left);
+        if read == 0 || to.write_all(&buffer[..passed]).await.is_err() || passed < read {
+            return;
+        }
+        left -= passed;
+        count.fetch_add(passed, Ordering::SeqCst);
+    }
+}
