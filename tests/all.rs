@@ -1,1 +1,4 @@
+//! Every black-box test, in one binary: two cores link it once.
 
+mod architecture;
+mod report;

@@ -192,13 +192,11 @@ fn no(model: &ReportModel, answer: &Answer) -> String {
 fn yes(model: &ReportModel, answer: &Answer) -> String {
     let all = model.targets().len();
     if answer.from.len() == all {
-        let targets = if all == 1 { "its only target".to_owned() } else { format!("{all} of {all} targets") };
-        return match (model.jobs.len(), all) {
-            (1, 1) => format!("the only job restores from {targets}"),
-            (1, _) => format!("the only job restores from {targets}"),
-            (jobs, 1) => format!("all {jobs} jobs restore from the only target"),
-            (jobs, _) => format!("all {jobs} jobs restore from {targets}"),
+        let targets = match all {
+            1 => "the only target".to_owned(),
+            all => format!("{all} of {all} targets"),
         };
+        return format!("{} from {targets}", all_jobs(model));
     }
     format!("{} from every target that each of them has", all_jobs(model))
 }
@@ -206,6 +204,7 @@ fn yes(model: &ReportModel, answer: &Answer) -> String {
 fn all_jobs(model: &ReportModel) -> String {
     match model.jobs.len() {
         1 => "the only job restores".to_owned(),
+        2 => "both jobs restore".to_owned(),
         jobs => format!("all {jobs} jobs restore"),
     }
 }
@@ -218,7 +217,7 @@ fn but(model: &ReportModel, answer: &Answer) -> String {
         let all = model.targets().len();
         let names: Vec<&str> = answer.from.iter().map(TargetName::as_str).collect();
         troubles.push(if names.is_empty() {
-            format!("{}, each from some target, but no target restores them all", all_jobs(model))
+            "no single target restores every job".to_owned()
         } else if names.len() < all {
             format!("only from {} of {all} targets ({})", names.len(), join_names(&names))
         } else {

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::html_job::job_section;
 use super::model::{Cell, JobReport, ReportModel, Standing};
 use super::wording::{
-    MISMATCHES_SHOWN_MAX, backup_command, copy_troubles, count, minute, next_command, span_up, standing_mark,
+    MISMATCHES_SHOWN_MAX, backup_command, copy_troubles, count, minute, next_command, sentence, span_up, standing_mark,
     standing_word, summary,
 };
 use super::{Answer, Rendering, Word};
@@ -90,7 +90,7 @@ fn attention(model: &ReportModel) -> Markup {
             @for (job, (target, why)) in &copies {
                 article.trouble.tone-warn {
                     h3 { (mark("warn", "✗", "Copy missing")) " " (job.name) " to " (target) }
-                    p { (why) }
+                    p { (sentence(why)) }
                     (next(&backup_command(&job.name)))
                 }
             }
@@ -104,7 +104,7 @@ fn failure(cell: &Cell<'_>) -> Markup {
         article class={ "trouble " (tone) } {
             h3 { (standing(cell.standing())) " " (cell.job.name) " from " (cell.target) }
             p {
-                (summary(cell)) "."
+                (sentence(&summary(cell)))
                 @if let Some(test) = cell.newest {
                     span.soft { " Snapshot " span.id { (test.snapshot) } ", tested " (minute(test.at)) "." }
                 }
@@ -119,15 +119,15 @@ fn failure(cell: &Cell<'_>) -> Markup {
 
 fn mismatch_table(mismatches: &[Mismatch]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.stack {
             thead { tr { th { "What" } th { "Difference" } th { "Expected" } th { "Actual" } } }
             tbody {
                 @for mismatch in mismatches.iter().take(MISMATCHES_SHOWN_MAX) {
                     tr {
                         th.name scope="row" { (mismatch.what) }
-                        td.name { (mismatch.difference) }
-                        td.name { code { (mismatch.expected) } }
-                        td.name { code { (mismatch.actual) } }
+                        td.name data-label="Difference" { (mismatch.difference) }
+                        td.name data-label="Expected" { code { (mismatch.expected) } }
+                        td.name data-label="Actual" { code { (mismatch.actual) } }
                     }
                 }
             }

@@ -97,7 +97,7 @@ fn copies(backup: &BackupLine) -> Markup {
 /// Closed by default: the line says the result, the inside holds what a sceptic asks for.
 fn evidence(cell: &Cell<'_>) -> Markup {
     let Some(test) = cell.newest else {
-        return html! { details { summary { (standing(cell.standing())) " " (cell.target) span.soft { ", " (summary(cell)) } } } };
+        return html! { p.untested { (standing(cell.standing())) " " (cell.target) span.soft { ", " (summary(cell)) } } };
     };
     html! {
         details {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::model::{Cell, CopyState, JobReport, Outcome, ReportModel};
 use super::wording::{
     MISMATCHES_SHOWN_MAX, RUNS_SHOWN_MAX, backup_command, copy_troubles, count, measured, minute, next_command,
-    span_up, standing_mark, standing_word, summary,
+    sentence, span_up, standing_mark, standing_word, summary,
 };
 use super::{JobAnswer, Rendering};
 use crate::domain::{Gap, Verdict, human_bytes};
@@ -83,7 +83,7 @@ fn failure(page: &mut Page, cell: &Cell<'_>) {
     let tested = cell
         .newest
         .map_or_else(String::new, |test| format!(" Snapshot `{}`, tested {}.", test.snapshot, minute(test.at)));
-    page.line(&format!("{}.{tested}", sentence(&text(&summary(cell)))));
+    page.line(&format!("{}{tested}", text(&sentence(&summary(cell)))));
     if let Some(Verdict::Failed { mismatches, .. }) = cell.newest.map(|test| &test.verdict) {
         let shown = mismatches.iter().take(MISMATCHES_SHOWN_MAX);
         page.table(
@@ -241,11 +241,6 @@ fn gaps(page: &mut Page, gaps: &[Gap]) {
 
 fn code_block(command: &str) -> String {
     format!("    {command}")
-}
-
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// Text from outside, so that it stays text: on one line, no markup, no HTML. Names in backticks stay readable, because

@@ -118,6 +118,13 @@ pub(super) fn reason_text(reason: &Reason) -> String {
     }
 }
 
+/// Begins with a capital and ends with a stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let start: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{start}{}.", chars.as_str())
+}
+
 /// What to type next about a cell that is not proven.
 pub(super) fn next_command(cell: &Cell<'_>) -> String {
     let job = job_word(&cell.job.name);
