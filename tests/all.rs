@@ -2,3 +2,7 @@
 
 mod config;
 mod targets;
+//! Every black-box test, in one binary: two cores link it once.
+
+mod architecture;
+mod report;
