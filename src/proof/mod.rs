@@ -6,6 +6,7 @@
 //!
 //! Memory: one hasher a lane; two lines an inventory comparison; [`rows::MEMORY_BYTES_MAX`] for counting differing rows.
 
+pub mod checks;
 pub mod compare;
 pub mod error;
 pub mod fingerprint;
@@ -13,6 +14,8 @@ pub mod inventories;
 pub mod rows;
 pub mod sink;
 
+pub use checks::client::count_rows;
+pub use checks::{Check, Restored, run_checks};
 pub use compare::{GroupComparison, Side, compare_groups, row_difference};
 pub use error::ProofError;
 pub use fingerprint::{RecordHasher, UnfinishedRecord};
