@@ -14,4 +14,10 @@ pub enum ProofError {
     Incomplete(#[from] SinkError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// An inventory is not what an inventory must be.
+    #[error("the {side} inventory, line {line}: {why}")]
+    Inventory { side: &'static str, line: u64, why: String },
+    /// A restored system could not be asked.
+    #[error("{what}: {why}")]
+    Query { what: String, why: String },
 }

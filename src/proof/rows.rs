@@ -19,7 +19,7 @@ use crate::domain::{Block, PartReader, Shape};
 pub const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Files a side; two sides stay far below the usual limit of 1,024 open files.
 const PARTITIONS: usize = 64;
-const HASH_BYTES: u64 = 16;
+const HASH_BYTES: usize = 16;
 /// Passes over one partition are told apart by the hash's second byte, so there are at most this many.
 const PASSES_MAX: u64 = 256;
 
@@ -58,7 +58,7 @@ impl RowDifference {
         let (mut recorded, mut restored) = (self.recorded.lock(), self.restored.lock());
         for index in 0..PARTITIONS {
             let rows = recorded.rows(index) + restored.rows(index);
-            let passes = (rows * HASH_BYTES).div_ceil(self.memory_bytes_max).next_power_of_two().min(PASSES_MAX);
+            let passes = (rows * HASH_BYTES as u64).div_ceil(self.memory_bytes_max).next_power_of_two().min(PASSES_MAX);
             for pass in 0..passes {
                 let left = recorded.sorted(index, passes, pass)?;
                 let right = restored.sorted(index, passes, pass)?;
@@ -96,7 +96,7 @@ impl RowSide {
     /// Takes every row of a part as it is stored. Rows of a stored part end with a line feed, which the row format escapes.
     pub fn add_part(&self, reader: &mut dyn PartReader) -> Result<(), ProofError> {
         let mut hasher = RecordHasher::new(Shape::Records);
-        let mut hashes = vec![];
+        let mut batch = vec![];
         while let Some(piece) = reader.next_piece()? {
             let record_ends = piece
                 .iter()
@@ -104,9 +104,9 @@ impl RowSide {
                 .filter(|(_, byte)| **byte == b'\n')
                 .map(|(at, _)| u32::try_from(at + 1).expect("a piece is a few MiB"))
                 .collect();
-            hashes.clear();
-            hasher.update(&Block { data: piece.to_vec(), record_ends }, |_, hash| hashes.push(*hash));
-            self.add(&hashes)?;
+            batch.clear();
+            hasher.update(&Block { data: piece.to_vec(), record_ends }, |_, hash| batch.push(*hash));
+            self.add(&batch)?;
         }
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Partitions {
         }
         let partition = self.partitions[index].as_mut().expect("it was made just now");
         partition.rows += 1;
-        let written = partition.writer.write_all(&hash[..HASH_BYTES as usize]);
+        let written = partition.writer.write_all(&hash[..HASH_BYTES]);
         written.map_err(|error| self.failed(error))
     }
 
@@ -161,7 +161,7 @@ fn read_pass(partition: &mut Partition, passes: u64, pass: u64) -> std::io::Resu
     file.rewind()?;
     let mut reader = BufReader::with_capacity(1 << 16, &*file);
     let mut hashes = vec![];
-    let mut hash = [0; HASH_BYTES as usize];
+    let mut hash = [0; HASH_BYTES];
     for _ in 0..partition.rows {
         reader.read_exact(&mut hash)?;
         if u64::from(hash[1]) % passes == pass {

@@ -1,0 +1,90 @@
+//! What a job asks of its restored system: `[[restore_test.check]]` tables.
+//!
+//! A new kind of check is one file and one line in [`kinds`]. A check never fails to give a result: what cannot be asked did
+//! not hold, and says why.
+
+pub mod client;
+mod sql;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::config::{ConfigError, Section};
+use crate::domain::Place;
+use crate::domain::verdict::CheckResult;
+
+/// One configured check.
+#[async_trait]
+pub trait Check: Send + Sync {
+    /// Its name in reports.
+    fn name(&self) -> &str;
+    async fn run(&self, restored: &Restored<'_>) -> CheckResult;
+}
+
+/// The restored system that is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Restored<'a> {
+    pub place: &'a Place,
+    /// Where a check looks that names no database itself; `None` takes the one in the place's URL.
+    pub database: Option<&'a str>,
+    /// The instant of the snapshot: ages count back from here, not from today.
+    pub instant: Timestamp,
+}
+
+type Configure = fn(&Section) -> Result<Box<dyn Check>, ConfigError>;
+
+/// The kinds of checks, each by the key that marks its table.
+const KINDS: [(&str, Configure); 1] = [("sql", sql::configure)];
+
+/// Reads one `[[restore_test.check]]` table.
+pub fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
+    match KINDS.iter().find(|(key, _)| section.text(key).is_some()) {
+        Some((_, configure)) => configure(section),
+        None => {
+            let keys: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
+            Err(ConfigError { rendered: format!("a check needs one of {} as text", keys.join(", ")) })
+        }
+    }
+}
+
+/// Runs the checks one after the other; as many results as checks, in their order.
+pub async fn run_checks(checks: &[Box<dyn Check>], restored: &Restored<'_>) -> Vec<CheckResult> {
+    let mut results = Vec::with_capacity(checks.len());
+    for check in checks {
+        results.push(check.run(restored).await);
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let section = Section::from_text(text).unwrap();
+        configure(&section).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_check_that_expects_nothing_or_asks_nothing_is_a_configuration_error() {
+        let cases = [
+            ("sql = 'select 1'", "expects nothing"),
+            ("name = 'x'\nmin = 1", "needs one of `sql`"),
+            ("sql = 'select 1'\nminimum = 1", "unknown field"),
+            ("sql = 'select 1'\nmax_age = 'soon'", "soon"),
+            ("sql = 'select 1'\nmax_age = '-5h'", "-5h"),
+            ("sql = ' '\nmin = 1", "empty"),
+        ];
+        for (text, expected) in cases {
+            assert!(error(text).contains(expected), "{text}: {}", error(text));
+        }
+        assert_eq!(error("sql = 'select 1'\nmin = 1\nmax = 2.5\nequals = 'a'\nmax_age = '1d 2h'\ndatabase = 'x'"), "");
+    }
+
+    #[test]
+    fn a_check_without_a_name_is_named_by_its_query() {
+        let named = |text: &str| configure(&Section::from_text(text).unwrap()).unwrap().name().to_owned();
+        assert_eq!(named("sql = 'select 1'\nmin = 1"), "`select 1`");
+        assert_eq!(named("sql = 'select 1'\nname = 'recent posts'\nmin = 1"), "\"recent posts\"");
+    }
+}

@@ -1,0 +1,308 @@
+//! A query of the job's own that must give one value within bounds.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use serde::Deserialize;
+use sqlx::{AssertSqlSafe, Executor, Row, TypeInfo, ValueRef};
+
+use super::client::{connect, told};
+use super::{Check, Restored};
+use crate::config::{ConfigError, Section};
+use crate::domain::verdict::CheckResult;
+
+/// A check that needs longer asks too much of a scratch instance.
+const QUERY_LIMIT: Duration = Duration::from_secs(600);
+
+pub(super) fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
+    Ok(Box::new(section.parse::<SqlCheck>()?))
+}
+
+/// A `[[restore_test.check]]` table as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    sql: String,
+    name: Option<String>,
+    database: Option<String>,
+    min: Option<Bound>,
+    max: Option<Bound>,
+    equals: Option<Bound>,
+    max_age: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Raw")]
+struct SqlCheck {
+    name: String,
+    sql: String,
+    database: Option<String>,
+    /// At least one.
+    expectations: Vec<Expectation>,
+}
+
+impl TryFrom<Raw> for SqlCheck {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Self, String> {
+        let sql = raw.sql.trim().trim_end_matches(';').to_owned();
+        if sql.is_empty() {
+            return Err("the check's `sql` is empty".to_owned());
+        }
+        let mut expectations = vec![];
+        expectations.extend(raw.min.map(Expectation::Min));
+        expectations.extend(raw.max.map(Expectation::Max));
+        expectations.extend(raw.equals.map(Expectation::Equals));
+        if let Some(text) = raw.max_age {
+            let age =
+                age(&text).ok_or_else(|| format!("`max_age = \"{text}\"` is not a duration such as `26h` or `7d`"))?;
+            expectations.push(Expectation::MaxAge { age, text });
+        }
+        if expectations.is_empty() {
+            return Err("the check expects nothing: give `min`, `max`, `equals` or `max_age`".to_owned());
+        }
+        let name = raw.name.map_or_else(|| format!("`{sql}`"), |name| format!("\"{name}\""));
+        Ok(Self { name, sql, database: raw.database, expectations })
+    }
+}
+
+/// A day counts as 24 hours: an age is not a date.
+fn age(text: &str) -> Option<SignedDuration> {
+    let span: Span = text.parse().ok()?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    (!age.is_negative()).then_some(age)
+}
+
+/// A value that a configuration file can hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Bound {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Expectation {
+    Min(Bound),
+    Max(Bound),
+    Equals(Bound),
+    MaxAge { age: SignedDuration, text: String },
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Min(bound) => write!(f, ">= {bound}"),
+            Self::Max(bound) => write!(f, "<= {bound}"),
+            Self::Equals(bound) => write!(f, "= {bound}"),
+            Self::MaxAge { text, .. } => write!(f, "at most {text} before the snapshot"),
+        }
+    }
+}
+
+#[async_trait]
+impl Check for SqlCheck {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn run(&self, restored: &Restored<'_>) -> CheckResult {
+        let expected: Vec<String> = self.expectations.iter().map(ToString::to_string).collect();
+        let (actual, held) = match self.ask(restored).await {
+            Ok(answer) => self.judge(&answer, restored.instant),
+            Err(why) => (why, false),
+        };
+        CheckResult { check: self.name.clone(), expected: expected.join(", "), actual, held }
+    }
+}
+
+/// One value as the server writes it, with its type's name.
+#[derive(Debug, Clone)]
+struct Answer {
+    type_name: String,
+    text: String,
+}
+
+impl SqlCheck {
+    /// The one value, or why there is none.
+    async fn ask(&self, restored: &Restored<'_>) -> Result<Answer, String> {
+        let database = self.database.as_deref().or(restored.database);
+        let mut connection = connect(restored.place, database, QUERY_LIMIT).await.map_err(|error| error.to_string())?;
+        // The simple protocol answers every type as text.
+        let mut rows = connection.fetch(sqlx::raw_sql(AssertSqlSafe(self.sql.as_str())));
+        let row = rows.try_next().await.map_err(|error| told(&error))?;
+        let row = row.ok_or_else(|| "no rows".to_owned())?;
+        if row.len() != 1 {
+            return Err(format!("{} columns where one value was expected", row.len()));
+        }
+        let value = row.try_get_raw(0).map_err(|error| told(&error))?;
+        let answer = (!value.is_null())
+            .then(|| {
+                let text = value.as_str().map_err(|error| error.to_string())?.to_owned();
+                Ok::<_, String>(Answer { type_name: value.type_info().name().to_owned(), text })
+            })
+            .transpose()?;
+        if rows.try_next().await.map_err(|error| told(&error))?.is_some() {
+            return Err("more than one row where one value was expected".to_owned());
+        }
+        answer.ok_or_else(|| "NULL".to_owned())
+    }
+
+    /// What was seen, and whether every expectation held.
+    fn judge(&self, answer: &Answer, instant: Timestamp) -> (String, bool) {
+        let mut seen = answer.shown();
+        let mut held = true;
+        for expectation in &self.expectations {
+            let verdict = match expectation {
+                Expectation::Min(bound) => answer.compare(bound).map(Ordering::is_ge),
+                Expectation::Max(bound) => answer.compare(bound).map(Ordering::is_le),
+                Expectation::Equals(bound) => answer.compare(bound).map(Ordering::is_eq),
+                Expectation::MaxAge { age, .. } => answer.timestamp().map(|at| instant.duration_since(at) <= *age),
+            };
+            match verdict {
+                Some(true) => {}
+                Some(false) => held = false,
+                None => {
+                    held = false;
+                    seen = format!("{seen} of type {}, which does not compare with {expectation}", answer.type_name);
+                }
+            }
+        }
+        (seen, held)
+    }
+}
+
+impl Answer {
+    fn shown(&self) -> String {
+        match self.type_name.as_str() {
+            "BOOL" => (self.text == "t").to_string(),
+            _ => self.text.clone(),
+        }
+    }
+
+    fn is_number(&self) -> bool {
+        matches!(self.type_name.as_str(), "INT2" | "INT4" | "INT8" | "NUMERIC" | "FLOAT4" | "FLOAT8" | "OID")
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self.type_name.as_str(), "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "\"CHAR\"" | "UNKNOWN" | "UUID")
+    }
+
+    /// `None` where the two are of kinds that do not compare.
+    fn compare(&self, bound: &Bound) -> Option<Ordering> {
+        if self.type_name == "BOOL" {
+            let Bound::Bool(expected) = bound else { return None };
+            return Some((self.text == "t").cmp(expected));
+        }
+        if self.is_number() {
+            return compare_numbers(&self.text, &bound.to_string());
+        }
+        let Bound::Text(expected) = bound else { return None };
+        if self.is_text() {
+            return Some(self.text.as_str().cmp(expected.as_str()));
+        }
+        if let (Some(actual), Some(expected)) = (self.timestamp(), timestamp(expected)) {
+            return Some(actual.cmp(&expected));
+        }
+        // Any other type is equal to its text and has no order that we know.
+        (self.text == *expected).then_some(Ordering::Equal)
+    }
+
+    fn timestamp(&self) -> Option<Timestamp> {
+        matches!(self.type_name.as_str(), "TIMESTAMPTZ" | "TIMESTAMP" | "DATE").then(|| timestamp(&self.text)).flatten()
+    }
+}
+
+/// With an offset as written; without one, UTC, as the session is; a date is its midnight.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at);
+    }
+    let civil: jiff::civil::DateTime = text.parse().ok()?;
+    Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+}
+
+/// Exactly where both are whole numbers, as floating point otherwise; `None` for what is no number, as NaN.
+fn compare_numbers(one: &str, other: &str) -> Option<Ordering> {
+    if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
+        return Some(one.cmp(&other));
+    }
+    one.parse::<f64>().ok()?.partial_cmp(&other.parse::<f64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(expectation: &str, type_name: &str, text: &str) -> (String, bool) {
+        let section = Section::from_text(&format!("sql = 'select x'\n{expectation}")).unwrap();
+        let check: SqlCheck = section.parse().unwrap();
+        let answer = Answer { type_name: type_name.to_owned(), text: text.to_owned() };
+        check.judge(&answer, "2026-11-21T12:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn bounds_hold_by_the_type_of_the_value() {
+        let cases = [
+            ("min = 5", "INT8", "5", true),
+            ("min = 5", "INT8", "4", false),
+            ("max = 5.5", "NUMERIC", "5.50", true),
+            ("max = 5.5", "FLOAT8", "5.51", false),
+            ("max = 5", "FLOAT8", "NaN", false),
+            ("equals = 9007199254740993", "NUMERIC", "9007199254740992", false),
+            ("equals = '99999999999999999999'", "NUMERIC", "99999999999999999999", true),
+            ("equals = 'ok'", "TEXT", "ok", true),
+            ("equals = 'ok'", "TEXT", "OK", false),
+            ("equals = true", "BOOL", "t", true),
+            ("equals = true", "BOOL", "f", false),
+            ("equals = 1", "BOOL", "t", false),
+            ("min = 1\nmax = 3", "INT4", "2", true),
+            ("min = 1\nmax = 3", "INT4", "4", false),
+            ("min = '2026-01-01'", "DATE", "2026-01-02", true),
+            ("equals = '{1,2}'", "INT4[]", "{1,2}", true),
+        ];
+        for (expectation, type_name, text, held) in cases {
+            assert_eq!(judge(expectation, type_name, text).1, held, "{expectation}: {type_name} {text}");
+        }
+    }
+
+    #[test]
+    fn an_age_counts_back_from_the_snapshot() {
+        let cases = [
+            ("TIMESTAMPTZ", "2026-11-20 10:00:00+00", true),
+            ("TIMESTAMPTZ", "2026-11-20 09:59:59.999+00", false),
+            ("TIMESTAMPTZ", "2026-11-20 15:30:00.5+05:30", true),
+            ("TIMESTAMP", "2026-11-21 11:00:00", true),
+            ("DATE", "2026-11-20", false),
+            ("TIMESTAMPTZ", "-infinity", false),
+            ("INT8", "5", false),
+        ];
+        for (type_name, text, held) in cases {
+            assert_eq!(judge("max_age = '26h'", type_name, text).1, held, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_compared_says_its_type() {
+        let (seen, held) = judge("max_age = '26h'", "INT8", "5");
+        assert!(!held);
+        assert_eq!(seen, "5 of type INT8, which does not compare with at most 26h before the snapshot");
+    }
+}

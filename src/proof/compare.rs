@@ -1,0 +1,228 @@
+//! Compares what a backup recorded with what its restore holds, group by group.
+
+use std::collections::{HashMap, HashSet};
+
+use super::rows::RowCounts;
+use crate::domain::record::PartGroup;
+use crate::domain::{Evidence, Fingerprint, Mismatch, PartName, SourceRecord};
+
+/// One side of a comparison: a dump's record and the fingerprints of its parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    pub record: &'a SourceRecord,
+    pub fingerprints: &'a HashMap<PartName, Fingerprint>,
+}
+
+/// What a comparison of groups found.
+#[derive(Debug, Clone, Default)]
+pub struct GroupComparison {
+    pub mismatches: Vec<Mismatch>,
+    pub evidence: Evidence,
+    /// Groups whose content differs although both sides have all their parts: worth counting the rows that differ.
+    pub differing: Vec<String>,
+}
+
+/// Compares every group that either side has, and the engine's counts with ours on both sides.
+///
+/// Groups are matched by name, whatever parts each side cut them into.
+pub fn compare_groups(recorded: Side<'_>, restored: Side<'_>) -> GroupComparison {
+    let mut comparison = GroupComparison::default();
+    let counterparts: HashMap<&str, &PartGroup> =
+        restored.record.groups.iter().map(|group| (group.name.as_str(), group)).collect();
+    for group in &recorded.record.groups {
+        match counterparts.get(group.name.as_str()) {
+            Some(counterpart) => comparison.compare(group, recorded, counterpart, restored),
+            None => comparison.differ(&group.name, "missing", "in the backup", "not in the restored system"),
+        }
+    }
+    let known: HashSet<&str> = recorded.record.groups.iter().map(|group| group.name.as_str()).collect();
+    for group in restored.record.groups.iter().filter(|group| !known.contains(group.name.as_str())) {
+        comparison.differ(&group.name, "not in the backup", "nothing", "in the restored system");
+    }
+    comparison
+}
+
+impl GroupComparison {
+    fn compare(&mut self, group: &PartGroup, recorded: Side<'_>, counterpart: &PartGroup, restored: Side<'_>) {
+        let name = &group.name;
+        let totals = (total(group, recorded.fingerprints), total(counterpart, restored.fingerprints));
+        let (ours, theirs) = match totals {
+            (Ok(ours), Ok(theirs)) => (ours, theirs),
+            (Err(part), _) => {
+                return self.differ(name, "incomplete", "a fingerprint of every part", &no_part(part, "backup"));
+            }
+            (_, Err(part)) => return self.differ(name, "incomplete", "every part", &no_part(part, "restored system")),
+        };
+        let counted_before = self.engine_count(group, ours, "the backup");
+        let counted_after = self.engine_count(counterpart, theirs, "the restored system");
+        if counted_before == Some(true) && counted_after == Some(true) {
+            self.evidence.engine_counts += 1;
+        }
+        if !group.compared {
+            return;
+        }
+        if ours == theirs {
+            self.evidence.groups += 1;
+            self.evidence.rows += ours.records;
+            self.evidence.bytes += ours.bytes;
+            return;
+        }
+        self.differing.push(name.clone());
+        self.differ(name, &difference(ours, theirs), &shown(ours), &shown(theirs));
+    }
+
+    /// `None` where the engine did not count; a count that differs from ours is a mismatch.
+    fn engine_count(&mut self, group: &PartGroup, fingerprint: Fingerprint, place: &str) -> Option<bool> {
+        let count = group.engine_count?;
+        let equal = count == fingerprint.records;
+        if !equal {
+            self.differ(
+                &group.name,
+                &format!("the engine's own count differs from the rows read from {place}"),
+                &rows(count),
+                &rows(fingerprint.records),
+            );
+        }
+        Some(equal)
+    }
+
+    fn differ(&mut self, group: &str, difference: &str, expected: &str, actual: &str) {
+        self.mismatches.push(Mismatch {
+            what: group.to_owned(),
+            difference: difference.to_owned(),
+            expected: expected.to_owned(),
+            actual: actual.to_owned(),
+        });
+    }
+
+    /// Puts exact counts in the place of what the fingerprints alone could say about a group in `differing`.
+    pub fn refine(&mut self, group: &str, counts: RowCounts) {
+        let named =
+            self.mismatches.iter_mut().find(|mismatch| mismatch.what == group && mismatch.expected.contains("sum "));
+        if let Some(mismatch) = named {
+            mismatch.difference = row_difference(counts);
+        }
+    }
+}
+
+/// The group's fingerprint, or the part that has none.
+fn total<'g>(group: &'g PartGroup, parts: &HashMap<PartName, Fingerprint>) -> Result<Fingerprint, &'g PartName> {
+    group.parts.iter().try_fold(Fingerprint::EMPTY, |sum, part| match parts.get(part) {
+        Some(fingerprint) => Ok(sum.combine(*fingerprint)),
+        None => Err(part),
+    })
+}
+
+fn no_part(part: &PartName, place: &str) -> String {
+    format!("the {place} has no part `{part}`")
+}
+
+fn rows(count: u64) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
+/// Rows, bytes and the first eight bytes of the sum: what a person can compare at a glance.
+fn shown(fingerprint: Fingerprint) -> String {
+    let sum = hex::encode(&fingerprint.sum[..8]);
+    format!("{}, {} bytes, sum {sum}", rows(fingerprint.records), fingerprint.bytes)
+}
+
+/// What two fingerprints alone say.
+fn difference(recorded: Fingerprint, restored: Fingerprint) -> String {
+    let (before, after) = (recorded.records, restored.records);
+    match before.cmp(&after) {
+        std::cmp::Ordering::Greater => format!("rows differ: {} missing", before - after),
+        std::cmp::Ordering::Less => format!("rows differ: {} extra", after - before),
+        std::cmp::Ordering::Equal => "rows differ: same count, content differs".to_owned(),
+    }
+}
+
+/// What counting row by row says. A row with another value is one missing and one extra.
+pub fn row_difference(counts: RowCounts) -> String {
+    match (counts.missing, counts.extra) {
+        (missing, 0) => format!("rows differ: {missing} missing"),
+        (0, extra) => format!("rows differ: {extra} extra"),
+        (missing, extra) => format!("rows differ: {missing} missing, {extra} extra"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(groups: &[(&str, u64, Option<u64>)]) -> (SourceRecord, HashMap<PartName, Fingerprint>) {
+        let mut fingerprints = HashMap::new();
+        let mut made = vec![];
+        for (name, records, engine_count) in groups {
+            let parts: Vec<PartName> = ["0", "1"].iter().map(|n| PartName::from_components(&[name, n])).collect();
+            fingerprints.insert(parts[0].clone(), Fingerprint { sum: [1; 32], records: *records, bytes: 10 });
+            fingerprints.insert(parts[1].clone(), Fingerprint { sum: [2; 32], records: 0, bytes: 0 });
+            made.push(PartGroup { name: (*name).to_owned(), parts, engine_count: *engine_count, compared: true });
+        }
+        let record = SourceRecord {
+            kind: "postgres".to_owned(),
+            summary: String::new(),
+            version: String::new(),
+            instants: vec![],
+            gaps: vec![],
+            inventories: vec![],
+            groups: made,
+            details: serde_json::Value::Null,
+        };
+        (record, fingerprints)
+    }
+
+    fn compare(before: &[(&str, u64, Option<u64>)], after: &[(&str, u64, Option<u64>)]) -> GroupComparison {
+        let (left, left_prints) = record(before);
+        let (right, right_prints) = record(after);
+        let recorded = Side { record: &left, fingerprints: &left_prints };
+        compare_groups(recorded, Side { record: &right, fingerprints: &right_prints })
+    }
+
+    fn told(comparison: &GroupComparison) -> Vec<String> {
+        comparison.mismatches.iter().map(|m| format!("{}: {}", m.what, m.difference)).collect()
+    }
+
+    #[test]
+    fn equal_groups_are_counted_as_evidence_and_nothing_is_told() {
+        let comparison = compare(&[("a", 3, Some(3)), ("b", 0, None)], &[("b", 0, None), ("a", 3, Some(3))]);
+        assert!(comparison.mismatches.is_empty());
+        let evidence = comparison.evidence;
+        assert_eq!((evidence.groups, evidence.rows, evidence.bytes, evidence.engine_counts), (2, 3, 20, 1));
+    }
+
+    #[test]
+    fn a_group_that_is_missing_or_extra_is_named() {
+        let comparison = compare(&[("a", 1, None)], &[("b", 1, None)]);
+        assert_eq!(told(&comparison), ["a: missing", "b: not in the backup"]);
+        assert_eq!(comparison.evidence.groups, 0);
+    }
+
+    #[test]
+    fn a_differing_group_tells_how_many_rows_and_a_second_look_tells_exactly() {
+        let mut comparison = compare(&[("a", 5, None)], &[("a", 2, None)]);
+        assert_eq!(told(&comparison), ["a: rows differ: 3 missing"]);
+        assert_eq!(comparison.differing, ["a"]);
+        comparison.refine("a", RowCounts { missing: 4, extra: 1 });
+        assert_eq!(told(&comparison), ["a: rows differ: 4 missing, 1 extra"]);
+    }
+
+    #[test]
+    fn an_engine_that_counted_otherwise_fails_the_group_although_fingerprints_are_equal() {
+        let comparison = compare(&[("a", 5, Some(6))], &[("a", 5, Some(5))]);
+        assert_eq!(told(&comparison), ["a: the engine's own count differs from the rows read from the backup"]);
+        assert_eq!(comparison.evidence.engine_counts, 0);
+    }
+
+    #[test]
+    fn a_part_without_a_fingerprint_fails_its_group() {
+        let (record, mut fingerprints) = record(&[("a", 1, None)]);
+        let whole = fingerprints.clone();
+        fingerprints.remove(&PartName::from_components(&["a", "1"]));
+        let comparison = compare_groups(
+            Side { record: &record, fingerprints: &whole },
+            Side { record: &record, fingerprints: &fingerprints },
+        );
+        assert_eq!(told(&comparison), ["a: incomplete"]);
+    }
+}
