@@ -28,10 +28,10 @@ log_min_messages = warning
 log_line_prefix = '%m [%p] %d '
 ";
 
-/// Runs the server and ends it at once when the pipe to the test closes.
-const GUARD: &str = "\"$@\" <&- >>\"$LOG\" 2>&1 & server=$!; \
-    trap 'kill -QUIT $server' TERM INT; \
-    { read -r _; kill -QUIT $server; } 2>>\"$LOG\"; wait $server";
+/// Runs the server; ends it at once when the pipe to the test closes, and itself when the server ends.
+const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=$!; \
+    { read -r _ <&3; kill -QUIT $server; } & reader=$!; \
+    wait $server; status=$?; kill $reader; exit $status";
 
 /// One running server. Dropping it ends it and removes its files.
 pub(crate) struct TestServer {
