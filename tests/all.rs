@@ -1,1 +1,3 @@
-
+#[path = "support/postgres.rs"]
+mod postgres_server;
+mod postgres_wire;

@@ -408,8 +408,8 @@ impl Connection {
     ) -> Result<(), WireError> {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        let built = build(&mut out).map_err(|error| WireError::Protocol(error.to_string()));
-        let sent = match built {
+        let message = build(&mut out).map_err(|error| WireError::Protocol(error.to_string()));
+        let sent = match message {
             Ok(()) => self.write_all(&out).await,
             Err(error) => Err(error),
         };

@@ -124,7 +124,6 @@ impl<'c> CopyIn<'c> {
     }
 
     /// Sends a piece; pieces need not end at rows. An error that the server reported meanwhile is returned at once.
-    #[expect(clippy::needless_pass_by_value, reason = "callers give pieces away; the signature allows queueing them")]
     pub async fn send(&mut self, piece: Bytes) -> Result<(), WireError> {
         if piece.is_empty() {
             return Ok(());

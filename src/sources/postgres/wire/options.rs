@@ -10,7 +10,7 @@ use crate::domain::Secret;
 use crate::system::process::Program;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-const STALL_TIMEOUT: Duration = Duration::from_secs(600);
+const STALL_TIMEOUT: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
