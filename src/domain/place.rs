@@ -20,6 +20,8 @@ pub struct ScratchNeeds {
     pub major: u32,
     /// Extensions that must be installable: name and version.
     pub extensions: Vec<(String, String)>,
+    /// The role that made the source's cluster (oid 10): scratch is made by a role of the same name, so owners are equal.
+    pub superuser: String,
     /// libc locales, as `pg_database.datcollate` and `datctype` name them.
     pub locales: Vec<String>,
     /// `UTF8`.

@@ -1,1 +1,83 @@
 //! Leases a disposable instance and always tears it down.
+//!
+//! A restored dump is code that someone else wrote, so an instance has no network, no credentials, its own folder and, where
+//! root runs us, its own user. What this room must never do: touch a server that it did not start, unless the user named it
+//! as scratch; or leave anything behind. A lease ends on `release` or drop; should Lifeboat be killed, the instance ends by
+//! itself (it watches a pipe) and its files go when the next one calls [`reap`].
+
+pub mod folder;
+pub mod postgres;
+pub mod registry;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use folder::{Reaped, default_root, reap};
+
+use crate::config::{ConfigError, Section};
+use crate::domain::{Place, ScratchNeeds};
+
+/// What a kind of scratch instance can do. A new kind is one folder and one line in [`registry`].
+#[async_trait]
+pub trait ScratchKind: Send + Sync {
+    /// As [`ScratchNeeds::engine`] names it, and as in `[scratch.<engine>]`.
+    fn engine(&self) -> &'static str;
+    /// Checks the `[scratch.<engine>]` table. Touches nothing.
+    fn check(&self, section: &Section) -> Result<(), ConfigError>;
+    /// The JSON Schema of that table.
+    fn schema(&self) -> schemars::Schema;
+    /// Starts an instance that offers what is needed, and shows that it does.
+    async fn lease(
+        &self,
+        section: Option<&Section>,
+        needs: &ScratchNeeds,
+        request: &LeaseRequest,
+    ) -> Result<Box<dyn Lease>, ScratchError>;
+}
+
+/// Where and within what bounds an instance is leased.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    /// The folder that holds all scratch instances: [`default_root`] or `scratch.directory`.
+    pub root: PathBuf,
+    /// System identifiers that scratch must not have: the live sources'.
+    pub never: Vec<String>,
+    pub cancel: CancellationToken,
+}
+
+/// A running instance. Dropping it ends it too, but cannot report.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// Where a database of it is.
+    fn place(&self, database: &str) -> Place;
+    /// What a report may say: `postgres 15.18 in a private folder`.
+    fn facts(&self) -> &[String];
+    /// Returns once the instance has outlived its time limit; the caller then gives up and releases it.
+    async fn expired(&self);
+    /// Ends it and removes everything.
+    async fn release(self: Box<Self>) -> Result<(), ScratchError>;
+    /// Lets it run on, and says how to reach and how to end it.
+    async fn keep(self: Box<Self>) -> Result<String, ScratchError>;
+}
+
+/// Why there is no scratch instance.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ScratchError {
+    /// Not a failure of the backup: the verdict is `Unproven`, and this is what it needs.
+    #[error("this machine lacks {}", .0.join(", "))]
+    Lacks(Vec<String>),
+    #[error("{what}: {why}")]
+    Failed { what: String, why: String },
+    #[error("the scratch instance reached its limit of {0}")]
+    Limit(String),
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl ScratchError {
+    pub(crate) fn failed(what: impl Into<String>, why: impl ToString) -> Self {
+        Self::Failed { what: what.into(), why: why.to_string() }
+    }
+}

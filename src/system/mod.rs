@@ -1,5 +1,6 @@
 //! The clock and child processes: the only code that reads time, the environment, or spawns.
 
 pub mod clock;
+pub mod leftovers;
 pub mod process;
 pub mod user;

@@ -243,6 +243,11 @@ impl Running {
         self.group = None;
     }
 
+    /// Lets the child live on after we are gone.
+    pub fn detach(mut self) {
+        self.group = None;
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         if let Some(group) = self.group.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw) {
             // A group that is already gone is what we want.

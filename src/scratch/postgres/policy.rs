@@ -1,0 +1,190 @@
+//! `[scratch.postgres]`, as written and checked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::{ConfigError, SecretRef, Section};
+
+const MEMORY_BYTES: u64 = 1 << 30;
+const MEMORY_BYTES_MIN: u64 = 128 << 20;
+const LOAD_TIMEOUT: Duration = Duration::from_hours(12);
+
+/// What would let the instance out of its folder, or us lose it.
+const FIXED: [&str; 9] = [
+    "config_file",
+    "data_directory",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "unix_socket_group",
+];
+
+/// The table as a user writes it.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    /// Server settings: `{ shared_preload_libraries = "timescaledb" }`.
+    settings: BTreeMap<String, Value>,
+    /// A server to use as scratch instead of a private one. It must hold no database of its own, or the database that the
+    /// URL names must carry the comment `lifeboat scratch`: then all its other databases are dropped before each test.
+    url: Option<String>,
+    /// The password for `url`.
+    password: Option<SecretRef>,
+    /// How much memory the instance may use: `1GiB`.
+    memory: Option<String>,
+    /// How long an instance may live: `4h`.
+    load_timeout: Option<String>,
+    /// Folders that hold server programs (`initdb`, `postgres`) of further major versions.
+    programs: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Value {
+    Bool(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+}
+
+/// Within what bounds a Postgres scratch instance runs.
+#[derive(Debug, Clone)]
+pub struct PostgresScratchPolicy {
+    /// Names are checked, values are free of control characters.
+    pub settings: BTreeMap<String, String>,
+    pub url: Option<String>,
+    pub password: Option<SecretRef>,
+    pub memory_bytes: u64,
+    /// Whether the user set `memory`; then the system enforces it for each server process.
+    pub memory_enforced: bool,
+    pub load_timeout: Duration,
+    pub programs: Vec<PathBuf>,
+}
+
+impl Default for PostgresScratchPolicy {
+    fn default() -> Self {
+        Self {
+            settings: BTreeMap::new(),
+            url: None,
+            password: None,
+            memory_bytes: MEMORY_BYTES,
+            memory_enforced: false,
+            load_timeout: LOAD_TIMEOUT,
+            programs: vec![],
+        }
+    }
+}
+
+impl PostgresScratchPolicy {
+    pub fn parse(section: &Section) -> Result<Self, ConfigError> {
+        let raw: RawPolicy = section.parse()?;
+        let mut policy = Self { url: raw.url, password: raw.password, programs: raw.programs, ..Self::default() };
+        for (name, value) in raw.settings {
+            let value = match value {
+                Value::Bool(value) => if value { "on" } else { "off" }.to_owned(),
+                Value::Integer(value) => value.to_string(),
+                Value::Number(value) => value.to_string(),
+                Value::Text(value) => value,
+            };
+            check_setting(&name, &value)?;
+            policy.settings.insert(name, value);
+        }
+        if let Some(text) = raw.memory {
+            let bytes = bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
+            policy.memory_bytes = bytes
+                .ok_or_else(|| bad(format!("`memory = \"{text}\"` is not a size of at least 128MiB, as `1GiB`")))?;
+            policy.memory_enforced = true;
+        }
+        if let Some(text) = raw.load_timeout {
+            let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+            policy.load_timeout = span
+                .filter(|span| !span.is_zero())
+                .ok_or_else(|| bad(format!("`load_timeout = \"{text}\"` is not a time span, as `90m` or `4h`")))?;
+        }
+        if policy.password.is_some() && policy.url.is_none() {
+            return Err(bad("`password` belongs to `url`, and there is none".to_owned()));
+        }
+        Ok(policy)
+    }
+}
+
+fn check_setting(name: &str, value: &str) -> Result<(), ConfigError> {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {
+        return Err(bad(format!("`{name}` is not the name of a server setting")));
+    }
+    if FIXED.contains(&name.to_ascii_lowercase().as_str()) {
+        return Err(bad(format!("`{name}` is set by Lifeboat: a scratch server stays in its own folder")));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(bad(format!("the value of `{name}` holds a control character")));
+    }
+    Ok(())
+}
+
+fn bad(why: String) -> ConfigError {
+    ConfigError { rendered: format!("in `[scratch.postgres]`: {why}") }
+}
+
+/// `512MiB`, `1 GiB`, `1GB`, `1048576`.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "gib" | "g" => 1 << 30,
+        "tib" | "t" => 1 << 40,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<PostgresScratchPolicy, ConfigError> {
+        PostgresScratchPolicy::parse(&Section::from_text(text).unwrap())
+    }
+
+    #[test]
+    fn settings_of_any_type_become_text_and_sizes_and_spans_are_read() {
+        let policy = parse(
+            "memory = \"2GiB\"\nload_timeout = \"90m\"\n\
+             settings = { shared_preload_libraries = \"timescaledb\", jit = true, work_mem = 65536 }",
+        )
+        .unwrap();
+        assert_eq!(policy.settings["jit"], "on");
+        assert_eq!(policy.settings["work_mem"], "65536");
+        assert_eq!((policy.memory_bytes, policy.load_timeout.as_secs()), (2 << 30, 5400));
+    }
+
+    #[test]
+    fn what_would_open_the_instance_to_others_is_refused() {
+        for (text, says) in [
+            ("settings = { listen_addresses = \"*\" }", "stays in its own folder"),
+            ("settings = { Port = 1 }", "stays in its own folder"),
+            ("settings = { \"a = b\\n\" = 1 }", "not the name"),
+            ("settings = { work_mem = \"1\\nlisten_addresses = '*'\" }", "control character"),
+            ("memory = \"1 parsec\"", "not a size"),
+            ("load_timeout = \"soon\"", "not a time span"),
+            ("password = { env = \"P\" }", "belongs to `url`"),
+            ("colour = \"red\"", "unknown field"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

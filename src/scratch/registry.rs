@@ -1,0 +1,12 @@
+//! The kinds of scratch instances. A new kind is one folder and one line here.
+
+use super::ScratchKind;
+use super::postgres::PostgresScratch;
+
+pub fn kinds() -> &'static [&'static dyn ScratchKind] {
+    &[&PostgresScratch]
+}
+
+pub fn kind(engine: &str) -> Option<&'static dyn ScratchKind> {
+    kinds().iter().copied().find(|kind| kind.engine() == engine)
+}

@@ -1,0 +1,3 @@
+//! What the tests share: real servers, started and ended by the test that uses them.
+
+pub(crate) mod postgres;
