@@ -1,16 +1,12 @@
-//! The integration tests: one binary, so that two cores link it once.
-
-mod config;
-mod targets;
-//! Every black-box test, in one binary: two cores link it once.
-
-mod architecture;
-mod report;
-//! Black-box tests against real servers.
+//! Black-box tests against real servers, in one binary: two cores link it once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
+mod architecture;
+mod config;
 #[path = "support/wire_server.rs"]
 mod postgres_server;
 mod postgres_wire;
+mod report;
 mod scratch;
 mod support;
+mod targets;

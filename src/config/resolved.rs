@@ -103,7 +103,7 @@ pub struct Retention {
     pub within: Option<Duration>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RestoreTestPolicy {
     pub cron: Option<String>,
     /// Targets to restore from; empty means each.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::commit::{self, Commit, CopyOutcome};
+use super::commit::{Commit, CopyOutcome};
 use super::fan_out::FanOut;
 use super::lock;
 use super::pipeline::BackupSink;
@@ -331,7 +331,7 @@ pub async fn list_packs(target: &OpenTarget) -> Result<HashMap<ContentName, u64>
     Ok(listed.iter().filter_map(|object| Some((layout::content_name(&object.key)?, object.size))).collect())
 }
 
-fn held_by_name(ready: &Ready) -> HashMap<String, HashMap<ContentName, u64>> {
+fn held_by_name(ready: &Preserved) -> HashMap<String, HashMap<ContentName, u64>> {
     ready.targets.iter().map(|target| target.name.to_string()).zip(ready.held.iter().cloned()).collect()
 }
 

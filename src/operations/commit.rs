@@ -19,7 +19,6 @@ use crate::repository::pack::PACK_FILE_BYTES_MAX;
 use crate::repository::recipe::Meta;
 use crate::repository::root::{self, Needed, ROOT_BYTES_MAX, Root};
 use crate::repository::writer::Writer;
-use crate::targets::TargetError;
 
 /// What became of the snapshot at one target.
 #[derive(Debug, Clone, serde::Serialize)]

@@ -24,7 +24,7 @@ use crate::domain::{
 };
 use crate::proof::checks::{self, Check, Restored};
 use crate::proof::{self, FingerprintSink, RowDifference, Side, SinkResults};
-use crate::report::model::Measured;
+use crate::report::Measured;
 use crate::scratch::{self, Lease, LeaseRequest};
 use crate::sources::{Context, LoadRequest, SourceKind};
 use crate::system::clock;
@@ -210,7 +210,7 @@ impl Test<'_> {
         self.session.phase(self.job.name.as_str(), "scratch", format!("{} {}", needs.engine, needs.major));
         let root = scratch.directory.clone().unwrap_or_else(scratch::default_root);
         for reaped in scratch::reap(&root)? {
-            self.session.warn(self.job.name.as_str(), format!("a scratch instance left by a killed run was removed: {reaped}"));
+            self.session.warn(self.job.name.as_str(), format!("a scratch instance left by a killed run was removed: {}", reaped.folder.display()));
         }
         let engine = scratch::registry::kind(&needs.engine).ok_or_else(|| {
             OperationError::new(Class::Unproven, format!("this machine lacks a scratch engine `{}`", needs.engine))
