@@ -1,0 +1,67 @@
+//! `restore`.
+
+use super::args::{self, Global, RestoreArgs};
+use super::output::Output;
+use crate::domain::{Place, human_bytes};
+use crate::operations::restore::{self, Destination, Request, RestoreOutcome};
+use crate::operations::snapshots::Selector;
+use crate::operations::{OperationError, Session};
+use crate::system;
+
+pub async fn run(
+    session: &Session,
+    output: &Output,
+    global: &Global,
+    args: &RestoreArgs,
+) -> Result<(), OperationError> {
+    let request = Request {
+        job: args.what.job.clone(),
+        selector: selector(&args.what.selector),
+        from: args.from.clone(),
+        to: match &args.to {
+            args::Destination::Directory(folder) => Destination::Folder(folder.clone()),
+            args::Destination::Server(url) => Destination::System(Place {
+                url: url.clone(),
+                password: system::environment_secret("PGPASSWORD"),
+            }),
+        },
+        only: args.only.clone(),
+        overwrite: args.overwrite.clone(),
+    };
+    let outcome = restore::run(session, &request, global.dry_run).await?;
+    output.result(&outcome, || text(&outcome, global.dry_run));
+    Ok(())
+}
+
+pub fn selector(selector: &args::Selector) -> Selector {
+    match selector {
+        args::Selector::Latest => Selector::Latest,
+        args::Selector::Id(id) => Selector::Id(id.to_string()),
+        args::Selector::At(at) => Selector::At(*at),
+    }
+}
+
+fn text(outcome: &RestoreOutcome, dry_run: bool) -> String {
+    let verb = if dry_run { "would restore" } else { "restored" };
+    let mut text = format!(
+        "{}: {verb} snapshot {} of {}: {} parts, {} rows, {}\n  from {}\n  to   {}\n",
+        outcome.job,
+        outcome.snapshot,
+        outcome.of,
+        outcome.parts,
+        outcome.rows,
+        human_bytes(outcome.bytes),
+        outcome.from,
+        outcome.to
+    );
+    for warning in &outcome.warnings {
+        text.push_str(&format!("  warning: {warning}\n"));
+    }
+    if let Some(readme) = outcome.files.iter().find(|file| file.ends_with("README.md")) {
+        text.push_str(&format!("  how to load the files: {}\n", readme.display()));
+    }
+    if dry_run {
+        text.push_str("  dry run: nothing was written\n");
+    }
+    text
+}

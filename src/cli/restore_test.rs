@@ -1,0 +1,104 @@
+//! `restore-test`.
+
+use super::args::{FromTargets, RestoreTestArgs};
+use super::backup::chosen;
+use super::output::Output;
+use crate::domain::{Reason, Verdict, human_bytes};
+use crate::operations::restore_test::{self, Request, TestOutcome};
+use crate::operations::snapshots::Selector;
+use crate::operations::{Class, OperationError, Session};
+
+/// Differences that the terminal shows; the report shows more.
+const SHOWN: usize = 12;
+
+pub async fn run(session: &Session, output: &Output, args: &RestoreTestArgs) -> Result<(), OperationError> {
+    let jobs = chosen(session, &args.jobs)?;
+    let (mut failed, mut unproven, mut errors) = (0, 0, vec![]);
+    for job in &jobs {
+        let request = Request {
+            selector: Selector::Latest,
+            from: match &args.from {
+                None => vec![],
+                Some(FromTargets::Each) => job.backup.targets.clone(),
+                Some(FromTargets::One(target)) => vec![target.clone()],
+            },
+            keep_scratch: args.keep_scratch,
+        };
+        match restore_test::run(session, job, &request).await {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    output.result(&outcome, || text(&outcome));
+                    match outcome.verdict {
+                        Verdict::Proven { .. } => {}
+                        Verdict::Failed { .. } => failed += 1,
+                        Verdict::Unproven { .. } => unproven += 1,
+                    }
+                }
+            }
+            Err(error) if error.class == Class::Cancelled || jobs.len() == 1 => return Err(error),
+            Err(error) => {
+                output.error(&error.clone().during(format!("job `{}` was not tested", job.name)));
+                errors.push(error);
+            }
+        }
+    }
+    match (failed, unproven, errors.into_iter().next()) {
+        (0, 0, None) => Ok(()),
+        (0, 0, Some(error)) => Err(error),
+        (0, unproven, _) => Err(OperationError::new(Class::Unproven, format!("{unproven} restore tests proved nothing"))
+            .hint("each says above what it needs")),
+        (failed, _, _) => Err(OperationError::new(
+            Class::TestFailed,
+            format!("{failed} restore {} failed", if failed == 1 { "test" } else { "tests" }),
+        )
+        .hint("`lifeboat report` shows every difference; rerun with `--keep-scratch` to inspect the instance")),
+    }
+}
+
+fn text(outcome: &TestOutcome) -> String {
+    let snapshot = outcome.snapshot.as_ref().map_or("no snapshot".to_owned(), |id| format!("snapshot {id}"));
+    let mut text = format!("{} from {}: {snapshot}: {}", outcome.job, outcome.target, outcome.verdict.word());
+    match &outcome.verdict {
+        Verdict::Proven { evidence } => {
+            text.push_str(&format!(
+                ": {} groups, {} rows, {} and {} catalog objects equal; recovered in {:.1} s\n",
+                evidence.groups,
+                evidence.rows,
+                human_bytes(evidence.bytes),
+                evidence.objects,
+                seconds(outcome.measured.recovery_ms),
+            ));
+            for check in &evidence.checks {
+                text.push_str(&format!("  check {}: {} ({})\n", check.check, check.actual, check.expected));
+            }
+        }
+        Verdict::Failed { mismatches, .. } => {
+            text.push('\n');
+            for mismatch in mismatches.iter().take(SHOWN) {
+                text.push_str(&format!("  {}: {}\n", mismatch.what, mismatch.difference));
+                if !mismatch.expected.is_empty() || !mismatch.actual.is_empty() {
+                    text.push_str(&format!("    expected {}\n    found    {}\n", mismatch.expected, mismatch.actual));
+                }
+            }
+            if mismatches.len() > SHOWN {
+                text.push_str(&format!("  and {} more\n", mismatches.len() - SHOWN));
+            }
+        }
+        Verdict::Unproven { reason } => {
+            text.push_str(&match reason {
+                Reason::Needs { needs } => format!(": this machine lacks {}\n", needs.join(", ")),
+                Reason::NothingCompared => ": there was nothing to compare\n".to_owned(),
+                Reason::Scratch { message } => format!(": {message}\n"),
+                Reason::NotTested => ": not tested\n".to_owned(),
+            });
+        }
+    }
+    if let Some(kept) = &outcome.kept {
+        text.push_str(&format!("  scratch was kept: {kept}\n"));
+    }
+    text
+}
+
+fn seconds(millis: u64) -> f64 {
+    std::time::Duration::from_millis(millis).as_secs_f64()
+}

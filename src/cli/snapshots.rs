@@ -1,0 +1,92 @@
+//! `snapshots`: what each target holds, by its own roots.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::args::SnapshotsArgs;
+use super::output::{Output, Table};
+use crate::domain::{TargetName, human_bytes};
+use crate::operations::snapshots;
+use crate::operations::{Class, OperationError, Session};
+
+#[derive(Serialize)]
+struct Shown {
+    job: String,
+    snapshot: String,
+    started: String,
+    raw_bytes: u64,
+    added_bytes: u64,
+    targets: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    snapshots: Vec<Shown>,
+}
+
+pub async fn list(session: &Session, output: &Output, args: &SnapshotsArgs) -> Result<(), OperationError> {
+    if let Some(job) = &args.job {
+        let known = session.config.jobs.iter().any(|known| known.name == *job);
+        if !known {
+            session.warn("", format!("job `{job}` is not configured; showing what the targets hold of it"));
+        }
+    }
+    let names: Vec<TargetName> = session.config.targets.keys().cloned().collect();
+    let mut shown: BTreeMap<(String, String), Shown> = BTreeMap::new();
+    let (mut reached, mut failure) = (0, None);
+    for target in session.targets(&names).await? {
+        let listing = match snapshots::list(session, &target).await {
+            Ok(listing) => listing,
+            Err(error) => {
+                session.warn("", format!("target `{}`: {error}", target.name));
+                failure = Some(error);
+                continue;
+            }
+        };
+        reached += 1;
+        for problem in &listing.problems {
+            session.warn("", format!("target `{}`: {problem}", target.name));
+        }
+        for found in listing.snapshots {
+            let root = found.root;
+            if args.job.as_ref().is_some_and(|job| *job != root.job) {
+                continue;
+            }
+            let entry = shown.entry((root.started.clone(), root.snapshot.to_string())).or_insert_with(|| Shown {
+                job: root.job.to_string(),
+                snapshot: root.snapshot.to_string(),
+                started: root.started,
+                raw_bytes: root.raw_bytes,
+                added_bytes: root.added_bytes,
+                targets: vec![],
+            });
+            entry.targets.push(target.name.to_string());
+        }
+    }
+    let summary = Summary { snapshots: shown.into_values().collect() };
+    output.result(&summary, || text(&summary));
+    match failure {
+        None => Ok(()),
+        Some(error) if reached == 0 => Err(error),
+        Some(error) => Err(OperationError::new(Class::Partial, "not every target could be read").cause(error)),
+    }
+}
+
+fn text(summary: &Summary) -> String {
+    if summary.snapshots.is_empty() {
+        return "no snapshots".to_owned();
+    }
+    let mut table = Table::new(&["job", "snapshot", "started", "content", "new", "targets"], &[3, 4]);
+    for shown in &summary.snapshots {
+        table.row(vec![
+            shown.job.clone(),
+            shown.snapshot.clone(),
+            shown.started.clone(),
+            human_bytes(shown.raw_bytes),
+            human_bytes(shown.added_bytes),
+            shown.targets.join(", "),
+        ]);
+    }
+    table.render()
+}
