@@ -8,7 +8,7 @@ use age::secrecy::ExposeSecret;
 use url::Url;
 
 use super::init_text::{job_file, job_name, lifeboat_file, target_table};
-use crate::config::ConfigError;
+use crate::config::redact_text;
 use crate::domain::Secret;
 
 /// Readable by everybody, as configuration is.
@@ -29,8 +29,6 @@ pub enum InitError {
     Url(String),
     #[error("target `{target}`: {why}")]
     Target { target: String, why: String },
-    #[error("what was planned does not load, which is a bug: {0}")]
-    Bug(#[from] ConfigError),
 }
 
 /// What a look at a Postgres database found. The caller connects; see [`split_password`].
@@ -64,13 +62,19 @@ pub struct MomentColumn {
 }
 
 /// A Postgres database and how to log in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresRequest {
     /// As typed; a password in it is taken out.
     pub url: String,
     /// From the environment, where the URL has none.
     pub password: Option<Secret>,
     pub facts: PostgresIntrospection,
+}
+
+impl std::fmt::Debug for PostgresRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresRequest").field("url", &redact_text(&self.url)).field("facts", &self.facts).finish()
+    }
 }
 
 /// Everything that decides what `init` writes: the plan is a function of it.
@@ -183,8 +187,8 @@ pub fn plan_init(request: &InitRequest) -> Result<InitPlan, InitError> {
         if typed.is_empty() { (&beside[..], None) } else { (typed, Some(request.current_directory.as_path())) };
     let mut tables = Vec::new();
     for target in typed {
-        let table =
-            target_table(target, base, &tables).map_err(|why| InitError::Target { target: target.clone(), why })?;
+        let table = target_table(target, base, &tables)
+            .map_err(|why| InitError::Target { target: redact_text(target), why })?;
         tables.push(table);
     }
     let mut files = vec![

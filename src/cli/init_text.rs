@@ -19,9 +19,9 @@ pub(super) struct TargetTable {
     text: String,
 }
 
-/// A string as TOML writes it.
+/// A string as TOML writes it, and as the configuration reads it: a plain `${` is doubled, or it would name a variable.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    toml::Value::from(text.replace("${", "$${")).to_string()
 }
 
 /// The table for a target as typed; relative folders start at `base`, or at the configuration where there is none.

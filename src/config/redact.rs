@@ -112,7 +112,7 @@ fn merge(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
 }
 
 /// A message or a value without the passwords of URLs and without age identities.
-pub(super) fn redact_text(text: &str) -> String {
+pub fn redact_text(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut from = 0;
     for span in merge(bare_secrets(text)) {
