@@ -1,3 +1,3 @@
-#[path = "support/postgres.rs"]
-mod postgres_server;
+#[path = "support/dump_server.rs"]
+mod dump_server;
 mod postgres_wire;
