@@ -3,6 +3,7 @@
 
 mod architecture;
 mod config;
+mod dump_server;
 mod init;
 #[path = "support/wire_server.rs"]
 mod postgres_server;

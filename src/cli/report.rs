@@ -23,18 +23,19 @@ pub async fn write(session: &Session, output: &Output, args: &ReportArgs) -> Res
     let mut formats: Vec<Format> = args.format.iter().map(|format| format_of(*format)).collect();
     formats.dedup();
     if let ([format], None) = (&formats[..], &args.out)
-        && *format != Format::Html
+        && format.name != "html"
     {
         output.raw(report::render(&model, *format).as_bytes());
         return Ok(());
     }
     // The HTML carries the record's hash, so the record is always beside it.
-    if !formats.contains(&Format::Json) {
-        formats.push(Format::Json);
+    let record = format_of(ReportFormat::Json);
+    if !formats.contains(&record) {
+        formats.push(record);
     }
     let folder = args.out.clone().unwrap_or_else(|| session.config.state.join("reports"));
     let files = write_files(&model, &formats, &folder)?;
-    let written = Written { files, answer: report::answer(&model).text };
+    let written = Written { files, answer: report::answer(&model).sentence };
     output.result(&written, || {
         let mut text = format!("{}\n", written.answer);
         for file in &written.files {
@@ -67,12 +68,13 @@ pub fn write_files(
 }
 
 fn format_of(format: ReportFormat) -> Format {
-    match format {
-        ReportFormat::Html => Format::Html,
-        ReportFormat::Md => Format::Markdown,
-        ReportFormat::Json => Format::Json,
-        ReportFormat::Junit => Format::Junit,
-    }
+    let name = match format {
+        ReportFormat::Html => "html",
+        ReportFormat::Md => "md",
+        ReportFormat::Json => "json",
+        ReportFormat::Junit => "junit",
+    };
+    name.parse().expect("every format of the command line is registered")
 }
 
 /// One line a job and target: last backup, last proof.
@@ -97,7 +99,7 @@ pub async fn status(session: &Session, output: &Output) -> Result<(), OperationE
                 ]);
             }
         }
-        format!("{}\n\n{}", report::answer(&model).text, table.render())
+        format!("{}\n\n{}", report::answer(&model).sentence, table.render())
     });
     Ok(())
 }
