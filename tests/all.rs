@@ -1,1 +1,3 @@
-
+mod inventory;
+#[path = "support/mutations.rs"]
+mod mutations;

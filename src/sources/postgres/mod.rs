@@ -1,1 +1,3 @@
 //! Postgres: dump, load and inventory.
+
+pub mod inventory;

@@ -105,10 +105,7 @@ fn foreign_table(fragments: &Fragments) -> Query {
             "(SELECT s.srvname FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver \
              WHERE f.ftrelid = c.oid)",
         )
-        .with(
-            "options",
-            format!("(SELECT {} FROM pg_foreign_table f WHERE f.ftrelid = c.oid)", sorted("f.ftoptions")),
-        )
+        .with("options", format!("(SELECT {} FROM pg_foreign_table f WHERE f.ftrelid = c.oid)", sorted("f.ftoptions")))
 }
 
 fn column(fragments: &Fragments) -> Query {
