@@ -127,9 +127,9 @@ pub const MUTATIONS: &[Mutation] = &[
         "column app.full_identity.b",
     ),
     catalog(
-        "a column that may be null",
-        "ALTER TABLE app.events_old ALTER COLUMN kind SET NOT NULL",
-        "column app.events_old.kind",
+        "a column that may no longer be null",
+        "ALTER TABLE app.identified ALTER COLUMN b SET NOT NULL",
+        "column app.identified.b",
     ),
     catalog(
         "the kind of an identity",
@@ -291,7 +291,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     catalog("a conversion", "DROP CONVERSION app.latin", "conversion app.latin"),
     catalog("a collation's comment", "COMMENT ON COLLATION app.by_bytes IS 'x'", "collation app.by_bytes"),
-    catalog("a transform", "DROP TRANSFORM FOR int LANGUAGE sql", "transform integer in sql"),
+    catalog("a transform", "COMMENT ON TRANSFORM FOR int LANGUAGE sql IS 'x'", "transform integer in sql"),
     catalog("a language", "ALTER LANGUAGE plcopy OWNER TO unusual_reader", "language plcopy"),
     catalog("a table's access method", "COMMENT ON ACCESS METHOD heap_too IS NULL", "access method heap_too"),
     // What leads elsewhere, and the database's own.
