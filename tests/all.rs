@@ -5,6 +5,8 @@ mod architecture;
 mod config;
 mod dump_server;
 mod init;
+mod inventory;
+mod mutations;
 #[path = "support/wire_server.rs"]
 mod postgres_server;
 mod postgres_wire;

@@ -31,7 +31,7 @@ pub use config::PostgresConfig;
 pub use record::PostgresRecord;
 pub use source::PostgresSource;
 
-use super::{Context, LoadReport, LoadRequest, Source, SourceError, SourceKind};
+use super::{Context, Countable, LoadReport, LoadRequest, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
 use crate::domain::{PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
@@ -69,6 +69,10 @@ impl SourceKind for Postgres {
 
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         load::needs(record)
+    }
+
+    fn countable(&self, record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
+        record::countable(record)
     }
 
     fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String {

@@ -1,8 +1,6 @@
 //! What hangs on a table: constraints, indexes, triggers, rules, policies, extended statistics.
 
-use super::fragment::{
-    Fragments, comment, depends_on_extension, not_member, owner, qualified,
-};
+use super::fragment::{Fragments, comment, depends_on_extension, not_member, owner, qualified};
 use super::query::Query;
 
 pub(super) fn queries(fragments: &Fragments) -> Vec<Query> {
@@ -76,10 +74,7 @@ fn index(fragments: &Fragments) -> Query {
         .with("clustered", "CASE WHEN x.indisclustered THEN true END")
         .with("replica identity", "CASE WHEN x.indisreplident THEN true END")
         .with("tablespace", "(SELECT t.spcname FROM pg_tablespace t WHERE t.oid = i.reltablespace)")
-        .with(
-            "partition of",
-            "(SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.indexrelid)",
-        )
+        .with("partition of", "(SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.indexrelid)")
         .with(
             "statistics targets",
             "(SELECT jsonb_object_agg(a.attnum::text, a.attstattarget) FROM pg_attribute a \

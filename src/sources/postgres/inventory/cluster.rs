@@ -33,8 +33,11 @@ fn database(fragments: &Fragments) -> Query {
         .with_if(fragments.major >= 16, "collation rules", "d.daticurules")
         .with("connection limit", "nullif(d.datconnlimit, -1)")
         .with("template", "CASE WHEN d.datistemplate THEN true END")
-        .with("settings", "(SELECT jsonb_agg(o.value ORDER BY o.value COLLATE \"C\") FROM pg_db_role_setting s, \
-             unnest(s.setconfig) AS o(value) WHERE s.setdatabase = d.oid AND s.setrole = 0)")
+        .with(
+            "settings",
+            "(SELECT jsonb_agg(o.value ORDER BY o.value COLLATE \"C\") FROM pg_db_role_setting s, \
+             unnest(s.setconfig) AS o(value) WHERE s.setdatabase = d.oid AND s.setrole = 0)",
+        )
         .with("comment", shared_comment("pg_database", "d.oid"))
 }
 

@@ -33,7 +33,8 @@ fn server() -> Query {
 
 /// Options may be passwords: only their names are shown, their values as digests.
 fn user_mapping() -> Query {
-    let name = "quote_ident(u.srvname) || ' for ' || CASE u.umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(u.usename) END";
+    let name =
+        "quote_ident(u.srvname) || ' for ' || CASE u.umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(u.usename) END";
     Query::new("user mapping", name, "pg_user_mappings u").with(
         "options",
         "(SELECT jsonb_object_agg(o.option_name, encode(sha256(convert_to(o.option_value, 'UTF8')), 'hex')) \

@@ -1,4 +1,6 @@
 //! Pieces of SQL that most kinds share: names, owners, grants, comments, what is left out.
+//!
+//! They stand inside queries that name their own tables by a letter or two; here names begin with `z`, so that none hides another.
 
 use super::Exclusions;
 
@@ -84,8 +86,8 @@ pub(super) fn not_member(catalog: &str, oid: &str) -> String {
 
 pub(super) fn member(catalog: &str, oid: &str) -> String {
     format!(
-        "EXISTS (SELECT FROM pg_depend m WHERE m.classid = '{catalog}'::regclass AND m.objid = {oid} \
-         AND m.objsubid = 0 AND m.deptype = 'e')"
+        "EXISTS (SELECT FROM pg_depend zm WHERE zm.classid = '{catalog}'::regclass AND zm.objid = {oid} \
+         AND zm.objsubid = 0 AND zm.deptype = 'e')"
     )
 }
 
@@ -99,15 +101,15 @@ pub(super) fn comment(catalog: &str, oid: &str) -> String {
 
 pub(super) fn comment_of_column(catalog: &str, oid: &str, column: &str) -> String {
     format!(
-        "(SELECT d.description FROM pg_description d WHERE d.objoid = {oid} \
-         AND d.classoid = '{catalog}'::regclass AND d.objsubid = {column})"
+        "(SELECT zd.description FROM pg_description zd WHERE zd.objoid = {oid} \
+         AND zd.classoid = '{catalog}'::regclass AND zd.objsubid = {column})"
     )
 }
 
 pub(super) fn shared_comment(catalog: &str, oid: &str) -> String {
     format!(
-        "(SELECT d.description FROM pg_shdescription d WHERE d.objoid = {oid} \
-         AND d.classoid = '{catalog}'::regclass)"
+        "(SELECT zd.description FROM pg_shdescription zd WHERE zd.objoid = {oid} \
+         AND zd.classoid = '{catalog}'::regclass)"
     )
 }
 
@@ -117,16 +119,16 @@ pub(super) fn labels(catalog: &str, oid: &str) -> String {
 
 pub(super) fn labels_of_column(catalog: &str, oid: &str, column: &str) -> String {
     format!(
-        "(SELECT jsonb_object_agg(l.provider, l.label) FROM pg_seclabel l WHERE l.objoid = {oid} \
-         AND l.classoid = '{catalog}'::regclass AND l.objsubid = {column})"
+        "(SELECT jsonb_object_agg(zl.provider, zl.label) FROM pg_seclabel zl WHERE zl.objoid = {oid} \
+         AND zl.classoid = '{catalog}'::regclass AND zl.objsubid = {column})"
     )
 }
 
 /// Extensions that a plain object was told to depend on.
 pub(super) fn depends_on_extension(catalog: &str, oid: &str) -> String {
     format!(
-        "(SELECT jsonb_agg(x.extname ORDER BY x.extname) FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid \
-         WHERE d.classid = '{catalog}'::regclass AND d.objid = {oid} AND d.deptype = 'x')"
+        "(SELECT jsonb_agg(zx.extname ORDER BY zx.extname) FROM pg_depend zd JOIN pg_extension zx ON zx.oid = zd.refobjid \
+         WHERE zd.classid = '{catalog}'::regclass AND zd.objid = {oid} AND zd.deptype = 'x')"
     )
 }
 
@@ -140,34 +142,30 @@ pub(super) fn grants(acl: &str, object_type: char, owner: &str) -> String {
 
 /// Grants in `acl` where they differ from `initial`.
 pub(super) fn grants_beyond(acl: &str, initial: &str, owner: &str) -> String {
-    format!(
-        "CASE WHEN {acl} IS NOT NULL THEN nullif({}, {}) END",
-        grant_lines(acl, owner),
-        grant_lines(initial, owner)
-    )
+    format!("CASE WHEN {acl} IS NOT NULL THEN nullif({}, {}) END", grant_lines(acl, owner), grant_lines(initial, owner))
 }
 
 /// `["PUBLIC: USAGE", "app: SELECT with grant option", "x: SELECT by y"]`, sorted; a grantor other than the owner is named.
 pub(super) fn grant_lines(acl: &str, owner: &str) -> String {
     format!(
-        "coalesce((SELECT jsonb_agg(g.line ORDER BY g.line COLLATE \"C\") FROM (SELECT \
-         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END \
-         || ': ' || a.privilege_type || CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END \
-         || CASE WHEN a.grantor <> {owner} THEN ' by ' || quote_ident(pg_get_userbyid(a.grantor)) ELSE '' END AS line \
-         FROM aclexplode({acl}) a) g), '[]'::jsonb)"
+        "coalesce((SELECT jsonb_agg(zg.line ORDER BY zg.line COLLATE \"C\") FROM (SELECT \
+         CASE za.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(za.grantee)) END \
+         || ': ' || za.privilege_type || CASE WHEN za.is_grantable THEN ' with grant option' ELSE '' END \
+         || CASE WHEN za.grantor <> {owner} THEN ' by ' || quote_ident(pg_get_userbyid(za.grantor)) ELSE '' END AS line \
+         FROM aclexplode({acl}) za) zg), '[]'::jsonb)"
     )
 }
 
 /// The elements of a text array, sorted; null for null.
 pub(super) fn sorted(array: &str) -> String {
-    format!("(SELECT jsonb_agg(o.value ORDER BY o.value COLLATE \"C\") FROM unnest({array}) AS o(value))")
+    format!("(SELECT jsonb_agg(zo.value ORDER BY zo.value COLLATE \"C\") FROM unnest({array}) AS zo(value))")
 }
 
 /// A name from another catalog by oid; null for an oid that is nobody's.
 pub(super) fn qualified_by_oid(catalog: &str, prefix: &str, oid: &str) -> String {
     format!(
-        "(SELECT quote_ident(rn.nspname) || '.' || quote_ident(r.{prefix}name) FROM {catalog} r \
-         JOIN pg_namespace rn ON rn.oid = r.{prefix}namespace WHERE r.oid = {oid})"
+        "(SELECT quote_ident(zrn.nspname) || '.' || quote_ident(zr.{prefix}name) FROM {catalog} zr \
+         JOIN pg_namespace zrn ON zrn.oid = zr.{prefix}namespace WHERE zr.oid = {oid})"
     )
 }
 

@@ -105,10 +105,7 @@ fn foreign_table(fragments: &Fragments) -> Query {
             "(SELECT s.srvname FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver \
              WHERE f.ftrelid = c.oid)",
         )
-        .with(
-            "options",
-            format!("(SELECT {} FROM pg_foreign_table f WHERE f.ftrelid = c.oid)", sorted("f.ftoptions")),
-        )
+        .with("options", format!("(SELECT {} FROM pg_foreign_table f WHERE f.ftrelid = c.oid)", sorted("f.ftoptions")))
 }
 
 fn column(fragments: &Fragments) -> Query {
@@ -144,12 +141,20 @@ fn column(fragments: &Fragments) -> Query {
         .with_if(fragments.major >= 14, "compression", "nullif(a.attcompression::text, '')")
         .with("statistics target", "nullif(a.attstattarget, -1)")
         .with("grants", grants("a.attacl", 'c', "c.relowner"))
-        .with("options", sorted("a.attoptions"))
+        .with("options", user_options("a.attoptions"))
         .with("foreign options", sorted("a.attfdwoptions"))
         .with("local", "CASE WHEN c.relkind IN ('r', 'p', 'f') AND NOT a.attislocal THEN false END")
         .with("inherited", "CASE WHEN a.attinhcount > 0 THEN true END")
         .with("comment", comment_of_column("pg_class", "c.oid", "a.attnum"))
         .with("security labels", labels_of_column("pg_class", "c.oid", "a.attnum"))
+}
+
+/// Column options without the counter that patched servers (15.20 and its sisters) keep among them, and no dump carries.
+fn user_options(array: &str) -> String {
+    format!(
+        "(SELECT jsonb_agg(o.value ORDER BY o.value COLLATE \"C\") FROM unnest({array}) AS o(value) \
+         WHERE o.value !~ '^pg_attver=')"
+    )
 }
 
 /// Its definition, not its value: values move outside transactions and are compared with the content.
