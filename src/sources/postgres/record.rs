@@ -1,0 +1,105 @@
+//! What a Postgres dump says about itself in the recipe, for its loader and for dumping a scratch instance the same way.
+
+use serde::{Deserialize, Serialize};
+
+use super::inventory::Exclusions;
+use crate::domain::{PartName, SourceRecord};
+use crate::sources::SourceError;
+
+/// The `details` of a [`SourceRecord`] of kind `postgres`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PostgresRecord {
+    /// `150018`.
+    pub server_version_num: u32,
+    /// Of the cluster, from its control file; empty where the provider hides it.
+    pub system_identifier: String,
+    pub standby: bool,
+    /// As `shared_preload_libraries` lists them.
+    pub preload_libraries: Vec<String>,
+    /// The programs that wrote `archive` and `globals`.
+    pub tools: Vec<Tool>,
+    /// Plain SQL of `pg_dumpall --globals-only`.
+    pub globals: Option<PartName>,
+    /// False when roles came without passwords.
+    pub role_passwords: bool,
+    pub databases: Vec<DatabaseRecord>,
+}
+
+/// `pg_dump`, `15.18`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    pub program: String,
+    pub version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseRecord {
+    pub name: String,
+    /// `UTF8`.
+    pub encoding: String,
+    /// The `client_encoding` of every part here: `UTF8`, or `SQL_ASCII` where the server converts nothing.
+    pub text_encoding: String,
+    pub collate: String,
+    pub ctype: String,
+    /// `libc`, `icu` or `builtin`.
+    pub locale_provider: String,
+    /// The provider's own locale, where it has one.
+    pub locale: Option<String>,
+    /// `pg_database_size`, bytes.
+    pub size_bytes: u64,
+    pub extensions: Vec<Extension>,
+    /// Exact names, as `quote_ident` writes them.
+    pub excluded_schemas: Vec<String>,
+    pub excluded_tables: Vec<String>,
+    /// `pg_dump -Fc` without bulk data.
+    pub archive: Option<PartName>,
+    /// SQL, one `setval` a line.
+    pub sequences: PartName,
+    /// SQL, one `lo_put` a line.
+    pub large_objects: PartName,
+    pub inventory: PartName,
+    pub tables: Vec<TableRecord>,
+    pub sequence_count: u64,
+    /// Relations of any kind, for `max_locks_per_transaction`.
+    pub relation_count: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    pub name: String,
+    pub version: String,
+    pub schema: String,
+}
+
+/// One table that holds rows, with the columns in the order of its parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    pub schema: String,
+    pub name: String,
+    /// Unquoted; without generated columns. Empty for a table without columns: its rows are empty lines.
+    pub columns: Vec<String>,
+    /// Text-format `COPY` data; several when the table was read in ranges, in that order.
+    pub parts: Vec<PartName>,
+    pub rows: u64,
+    /// Heap and TOAST on the live server.
+    pub size_bytes: u64,
+    /// Only the rows that the user added to a table of an extension.
+    pub filtered: bool,
+}
+
+impl PostgresRecord {
+    /// Reads the details of a record that this source wrote.
+    pub fn of(record: &SourceRecord) -> Result<Self, SourceError> {
+        serde_json::from_value(record.details.clone()).map_err(|error| SourceError::Failed {
+            what: "record of the snapshot".to_owned(),
+            why: error.to_string(),
+            hint: "it was written by another version; use that one to restore".to_owned(),
+        })
+    }
+}
+
+impl DatabaseRecord {
+    pub fn exclusions(&self) -> Exclusions {
+        Exclusions { schemas: self.excluded_schemas.clone(), tables: self.excluded_tables.clone() }
+    }
+}
