@@ -1,0 +1,102 @@
+//! The commands that load a snapshot's parts, written out as plain files, with stock tools only.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::archive::conninfo_quote;
+use super::place::create_sql;
+use super::rows::copy_sql;
+use crate::domain::{PartName, SourceRecord};
+use crate::sources::postgres::record::{DatabaseRecord, PostgresRecord};
+
+/// Markdown: each step in order, for `sh`. `files` says where each part was written, relative to the folder that the reader
+/// stands in.
+pub fn loading_guide(record: &SourceRecord, files: &[(PartName, String)]) -> String {
+    let details = match PostgresRecord::of(record) {
+        Ok(details) => details,
+        Err(error) => return format!("The record of this snapshot cannot be read: {error}\n"),
+    };
+    let files: BTreeMap<&PartName, &str> = files.iter().map(|(name, path)| (name, path.as_str())).collect();
+    let mut text = String::new();
+    let major = details.server_version_num / 10_000;
+    let _infallible = write!(
+        text,
+        "# Loading this snapshot with `psql` and `pg_restore`\n\n\
+         It holds {}. You need a running Postgres {major} or later and its client programs, of version {major} or later. \
+         Say where the server is, as a superuser of it, and pin what the text form of the rows depends on:\n\n\
+         ```sh\nset -eu\nexport PGHOST=/var/run/postgresql PGUSER=postgres\n\
+         export PGOPTIONS='-c search_path= -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c lc_monetary=C \
+         -c row_security=off -c default_transaction_read_only=off'\n```\n\n",
+        record.summary
+    );
+    if let Some(path) = details.globals.as_ref().and_then(|part| files.get(part)) {
+        let _infallible = write!(
+            text,
+            "## Roles\n\nRoles that exist already are reported as errors and stay as they are; nothing else may fail.\n\n\
+             ```sh\npsql -X -d postgres -f {}\n```\n\n",
+            shell(path)
+        );
+        if !details.role_passwords {
+            text.push_str("The provider gave no role passwords: set them anew.\n\n");
+        }
+    }
+    for database in &details.databases {
+        database_guide(&mut text, database, &files);
+    }
+    text
+}
+
+fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap<&PartName, &str>) {
+    let mut step = |title: &str, commands: &[String]| {
+        if !commands.is_empty() {
+            let _infallible = write!(text, "### {title}\n\n```sh\n{}\n```\n\n", commands.join("\n"));
+        }
+    };
+    let connection = shell(&format!("dbname={}", conninfo_quote(&database.name)));
+    let archive = database.archive.as_ref().and_then(|part| files.get(part));
+    let restore = |section: &str, more: &str| {
+        let archive = archive?;
+        Some(format!(
+            "pg_restore --exit-on-error --no-tablespaces --section={section}{more} --dbname={connection} {}",
+            shell(archive)
+        ))
+    };
+    step(
+        &format!("Database {}", database.name.escape_debug()),
+        &[format!("psql -X -v ON_ERROR_STOP=1 -d postgres -c {}", shell(&create_sql(database, &database.name)))],
+    );
+    step("Definitions", &restore("pre-data", "").into_iter().collect::<Vec<_>>());
+    let mut commands = vec![];
+    for table in &database.tables {
+        for path in table.parts.iter().filter_map(|part| files.get(part)) {
+            commands.push(format!(
+                "PGCLIENTENCODING={} psql -X -q -v ON_ERROR_STOP=1 -d {connection} -c {} < {}",
+                database.text_encoding,
+                shell(&copy_sql(table)),
+                shell(path)
+            ));
+        }
+    }
+    step("Rows", &commands);
+    let scripts = [&database.sequences, &database.large_objects];
+    let scripts = scripts.iter().filter_map(|part| files.get(*part)).map(|path| {
+        format!("PGCLIENTENCODING=UTF8 psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d {connection} -f {}", shell(path))
+    });
+    step("Sequences and large objects", &scripts.collect::<Vec<_>>());
+    step("Indexes, constraints, triggers, views", &restore("post-data", " --jobs=2").into_iter().collect::<Vec<_>>());
+    // `--create` brings comment, grants and settings of the database itself; its CREATE is dropped, as that is done above.
+    let settings = archive.map(|archive| {
+        format!(
+            "pg_restore --create --no-tablespaces --section=pre-data --use-list=/dev/null -f - {} | \
+             grep -v '^CREATE DATABASE ' | psql -X -v ON_ERROR_STOP=1 -d postgres -f -",
+            shell(archive)
+        )
+    });
+    step("Owner and settings of the database", &settings.into_iter().collect::<Vec<_>>());
+    step("Statistics", &[format!("psql -X -d {connection} -c ANALYZE")]);
+}
+
+/// One word for `sh`, whatever it holds.
+fn shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
