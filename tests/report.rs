@@ -347,6 +347,8 @@ fn every_format_puts_the_answer_first_and_every_failure_before_the_details() {
     let sentence = answer(&model).sentence;
     assert!(render(&model, format("md")).starts_with("# No: "));
     let page = render(&model, format("html"));
+    // A number and its unit are kept together by a no-break space.
+    let page = page.replace('\u{a0}', " ");
     let body = &page[page.find("<body>").unwrap()..];
     let (word, rest) = sentence.split_at("No".len());
     assert!(

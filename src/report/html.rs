@@ -61,7 +61,7 @@ fn top(model: &ReportModel, answer: &Answer) -> Markup {
     html! {
         header class=(tone) {
             p.question { "Could we recover now?" }
-            h1 { b { (answer.word.text()) } (rest) }
+            h1 { b { (answer.word.text()) } (unbroken(rest)) }
             p.meta {
                 "Host " (model.host) ", " (minute(model.generated_at))
                 @if let Some(since) = model.since { ", runs since " (minute(since)) }
@@ -74,6 +74,16 @@ fn top(model: &ReportModel, answer: &Answer) -> Markup {
             }
         }
     }
+}
+
+/// Keeps a number and its unit on one line.
+fn unbroken(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for c in text.chars() {
+        let after_digit = kept.chars().next_back().is_some_and(|before| before.is_ascii_digit());
+        kept.push(if c == ' ' && after_digit { '\u{a0}' } else { c });
+    }
+    kept
 }
 
 fn attention(model: &ReportModel) -> Markup {
@@ -90,7 +100,7 @@ fn attention(model: &ReportModel) -> Markup {
             @for (job, (target, why)) in &copies {
                 article.trouble.tone-warn {
                     h3 { (mark("warn", "✗", "Copy missing")) " " (job.name) " to " (target) }
-                    p { (sentence(why)) }
+                    p { (why) "." }
                     (next(&backup_command(&job.name)))
                 }
             }

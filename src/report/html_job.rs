@@ -134,7 +134,7 @@ fn test_facts(test: &TestLine) -> Markup {
 fn compared(evidence: &Evidence) -> Markup {
     html! {
         h4 { "Found equal" }
-        div.scroll { table {
+        div.scroll { table.narrow {
             thead { tr { th { "What" } th.num { "How many" } } }
             tbody {
                 tr { td { "Tables, by fingerprint" } td.num { (count(evidence.groups)) } }
