@@ -88,7 +88,8 @@ fn object(name: &str, bytes: impl Into<Bytes>) -> SealedObject {
 fn pack(size: usize) -> SealedObject {
     let mut bytes = b"age-encryption.org/v1\n".to_vec();
     bytes.resize(size.max(bytes.len()), 0);
-    rand::fill(&mut bytes[22..]);
+    // Twenty times as fast as the random generator is without optimisation.
+    blake3::Hasher::new().update(&rand::random::<[u8; 32]>()).finalize_xof().fill(&mut bytes[22..]);
     packed(bytes)
 }
 

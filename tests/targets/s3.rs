@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lifeboat::domain::Secret;
-use lifeboat::targets::s3::{Checksum, Credentials, S3Settings, S3Target};
+use lifeboat::targets::s3::{Checksum, Credentials, Limits, S3Settings, S3Target};
 use lifeboat::targets::{Target, TargetError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -12,6 +12,13 @@ use super::s3_server::{Cut, Proxy, S3Server, settings_at};
 use super::{MIB, assert_holds, files_below, object, pack};
 
 const NEVER: usize = usize::MAX;
+
+/// As little patience as the tests of lasting failure need.
+const IMPATIENT: Limits = Limits { tries: 3, retry_delay: Duration::from_millis(20), idle: Duration::from_millis(500) };
+
+fn impatient(settings: &S3Settings) -> S3Target {
+    S3Target::with_limits(settings, IMPATIENT).unwrap()
+}
 
 fn target(settings: &S3Settings) -> S3Target {
     S3Target::new(settings).unwrap()
@@ -111,7 +118,7 @@ async fn an_upload_that_is_always_cut_is_an_error_and_no_half_object_is_shown() 
     let server = S3Server::start().await;
     let cut = Cut { request_bytes: 3 * MIB, reply_bytes: NEVER };
     let proxy = Proxy::start(server.address(), cut, NEVER).await;
-    let error = target(&settings_at(proxy.address(), "")).put(&pack(8 * MIB)).await.unwrap_err();
+    let error = impatient(&settings_at(proxy.address(), "")).put(&pack(8 * MIB)).await.unwrap_err();
     assert!(matches!(error, TargetError::Unreachable { .. }), "{error}");
     assert_eq!(target(&server.settings("")).list("").await.unwrap(), []);
 }
@@ -165,8 +172,21 @@ async fn a_listing_that_is_cut_is_an_error_and_never_a_shorter_list() {
     let once = Proxy::start(server.address(), cut, 1).await;
     assert_eq!(target(&settings_at(once.address(), "")).list("lists/").await.unwrap().len(), 50);
     let always = Proxy::start(server.address(), cut, NEVER).await;
-    let error = target(&settings_at(always.address(), "")).list("lists/").await.unwrap_err();
+    let error = impatient(&settings_at(always.address(), "")).list("lists/").await.unwrap_err();
     assert!(matches!(error, TargetError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_unreachable_within_bounded_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = impatient(&settings_at(listener.local_addr().unwrap(), ""));
+    let begin = Instant::now();
+    let object = pack(100);
+    let (put, list, get) = tokio::join!(target.put(&object), target.list("packs/"), target.get(object.key(), 100));
+    for error in [put.unwrap_err(), list.unwrap_err(), get.unwrap_err()] {
+        assert!(matches!(error, TargetError::Unreachable { .. }), "{error:?}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 /// A login page that answers everything with success must not swallow a backup.

@@ -29,15 +29,10 @@ use crate::domain::{ObjectKey, SealedObject, TargetName};
 
 /// How many requests run at once; more wait.
 const REQUESTS_MAX: usize = 8;
-/// How often a request is tried, the first time included.
-const TRIES_MAX: usize = 6;
-const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection whose sent data nobody acknowledges for so long is dead.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_mins(1);
-/// Without a single byte for so long, a request has failed.
-const IDLE_MAX: Duration = Duration::from_mins(1);
 /// The slowest line that a transfer may have; 40 MiB then take 11 minutes.
 const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// After a lost answer, objects up to this size are read back and compared; larger ones, whose names are their content,
@@ -72,6 +67,30 @@ impl TargetKind for Kind {
     }
 }
 
+/// How long one request is pursued.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How often it is tried, the first time included.
+    pub tries: usize,
+    /// Before the second try; it doubles from then on, up to [`RETRY_DELAY_MAX`].
+    pub retry_delay: Duration,
+    /// Without a single byte for so long, it has failed.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { tries: 6, retry_delay: Duration::from_millis(200), idle: Duration::from_mins(1) }
+    }
+}
+
+impl Limits {
+    /// How long moving so many bytes may take.
+    fn transfer(&self, bytes: u64) -> Duration {
+        self.idle + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
+    }
+}
+
 /// A repository's copy in a bucket.
 pub struct S3Target {
     place: String,
@@ -81,11 +100,16 @@ pub struct S3Target {
     uploads: Operator,
     permits: Semaphore,
     translator: Translator,
+    limits: Limits,
 }
 
 impl S3Target {
     /// Connects to nothing yet.
     pub fn new(settings: &S3Settings) -> Result<Self, TargetError> {
+        Self::with_limits(settings, Limits::default())
+    }
+
+    pub fn with_limits(settings: &S3Settings, limits: Limits) -> Result<Self, TargetError> {
         let place = match settings.prefix.as_str() {
             "" => format!("s3://{}", settings.bucket),
             prefix => format!("s3://{}/{prefix}", settings.bucket),
@@ -98,28 +122,28 @@ impl S3Target {
             .map_err(|error| broken(error.message().to_owned()))?
             .with_context(OperationContext::new().with_http_transport(transport));
         let requests =
-            uploads.clone().layer(TimeoutLayer::new().with_timeout(IDLE_MAX).with_io_timeout(IDLE_MAX)).layer(
+            uploads.clone().layer(TimeoutLayer::new().with_timeout(limits.idle).with_io_timeout(limits.idle)).layer(
                 RetryLayer::new()
-                    .with_min_delay(RETRY_DELAY_MIN)
+                    .with_min_delay(limits.retry_delay)
                     .with_max_delay(RETRY_DELAY_MAX)
-                    .with_max_times(TRIES_MAX - 1)
+                    .with_max_times(limits.tries.saturating_sub(1))
                     .with_jitter()
                     .with_notify(|event: RetryEvent<'_>| {
                         tracing::debug!(operation = ?event.op, attempt = event.attempt, "an S3 request is tried again");
                     }),
             );
-        Ok(Self { place, requests, uploads, permits: Semaphore::new(REQUESTS_MAX), translator })
+        Ok(Self { place, requests, uploads, permits: Semaphore::new(REQUESTS_MAX), translator, limits })
     }
 
     async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
         self.permits.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Sends the object until the store has it whole, at most [`TRIES_MAX`] times.
+    /// Sends the object until the store has it whole, at most [`Limits::tries`] times.
     async fn upload(&self, path: &str, bytes: &Bytes) -> Result<(), TargetError> {
         let what = format!("writing `{path}`");
-        let limit = transfer_limit(bytes.len() as u64);
-        let mut delay = RETRY_DELAY_MIN;
+        let limit = self.limits.transfer(bytes.len() as u64);
+        let mut delay = self.limits.retry_delay;
         let mut tries = 1;
         loop {
             let failure = match tokio::time::timeout(limit, self.uploads.write(path, bytes.clone())).await {
@@ -131,7 +155,7 @@ impl S3Target {
                 Err(_) => self.translator.timed_out(&what, limit.as_secs()),
             };
             tracing::debug!(place = %self.place, path, tries, %failure, "an upload failed");
-            if tries == TRIES_MAX {
+            if tries >= self.limits.tries {
                 return Err(failure);
             }
             // The answer may have been lost after the store had everything.
@@ -155,7 +179,7 @@ impl S3Target {
             }
             Ok::<_, opendal::Error>(size > COMPARED_BYTES_MAX || self.uploads.read(path).await?.to_bytes() == *bytes)
         };
-        matches!(tokio::time::timeout(IDLE_MAX, look).await, Ok(Ok(true)))
+        matches!(tokio::time::timeout(self.limits.idle, look).await, Ok(Ok(true)))
     }
 
     async fn download(&self, key: &ObjectKey, size_max: u64) -> Result<Bytes, TargetError> {
@@ -198,7 +222,7 @@ impl Target for S3Target {
     async fn get(&self, key: &ObjectKey, size_max: u64) -> Result<Bytes, TargetError> {
         let _permit = self.permit().await;
         // A line that trickles never idles: the whole transfer has a limit too.
-        let limit = transfer_limit(size_max).saturating_mul(2);
+        let limit = self.limits.transfer(size_max).saturating_mul(2);
         match tokio::time::timeout(limit, self.download(key, size_max)).await {
             Ok(result) => result,
             Err(_) => Err(self.translator.timed_out(&format!("reading `{key}`"), limit.as_secs())),
@@ -272,19 +296,15 @@ fn service(settings: &S3Settings) -> opendal::services::S3 {
 }
 
 fn http_client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
+    let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(UNACKNOWLEDGED_MAX)
-        .tcp_user_timeout(UNACKNOWLEDGED_MAX)
-        .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
-        .build()
-}
-
-/// How long moving so many bytes may take.
-fn transfer_limit(bytes: u64) -> Duration {
-    IDLE_MAX + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
+        .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")));
+    #[cfg(target_os = "linux")]
+    let client = client.tcp_user_timeout(UNACKNOWLEDGED_MAX);
+    client.build()
 }
 
 #[cfg(test)]
@@ -293,7 +313,8 @@ mod tests {
 
     #[test]
     fn the_largest_pack_passes_over_the_slowest_line() {
-        assert!(transfer_limit(40 << 20) >= Duration::from_secs(640));
-        assert!(transfer_limit(0) >= IDLE_MAX);
+        let limits = Limits::default();
+        assert!(limits.transfer(40 << 20) >= Duration::from_secs(640));
+        assert!(limits.transfer(0) >= Duration::from_mins(1));
     }
 }
