@@ -1,7 +1,5 @@
 //! Black-box tests against real servers, in one binary: two cores link it once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
-//! Every black-box test, in one binary: two cores link it once.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod architecture;
 mod config;

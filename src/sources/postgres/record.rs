@@ -1,10 +1,12 @@
 //! What a Postgres dump says about itself in the recipe, for its loader and for dumping a scratch instance the same way.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::inventory::Exclusions;
 use crate::domain::{PartName, SourceRecord};
-use crate::sources::SourceError;
+use crate::sources::{Countable, SourceError};
 
 /// The `details` of a [`SourceRecord`] of kind `postgres`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -102,4 +104,27 @@ impl DatabaseRecord {
     pub fn exclusions(&self) -> Exclusions {
         Exclusions { schemas: self.excluded_schemas.clone(), tables: self.excluded_tables.clone() }
     }
+}
+
+/// Every table whose rows an ordinary client can count: all but those of which only a part was dumped.
+pub fn countable(record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
+    let Ok(details) = PostgresRecord::of(record) else { return vec![] };
+    let group_of: HashMap<&PartName, &str> = record
+        .groups
+        .iter()
+        .flat_map(|group| group.parts.iter().map(move |part| (part, group.name.as_str())))
+        .collect();
+    let countable = |table: &TableRecord| {
+        let group = group_of.get(table.parts.first()?)?;
+        (!table.filtered).then(|| Countable {
+            group: (*group).to_owned(),
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+        })
+    };
+    details
+        .databases
+        .iter()
+        .map(|database| (database.name.clone(), database.tables.iter().filter_map(countable).collect()))
+        .collect()
 }
