@@ -1,5 +1,7 @@
 //! The configuration as a user meets it: files on disk in, a resolved configuration or readable errors out.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 
 use lifeboat::config::{Config, Environment};
@@ -167,6 +169,56 @@ fn what_is_shown_holds_references_but_no_secret() {
     }
     assert!(toml::from_str::<toml::Table>(&text).is_ok());
     assert!(!config.to_json().to_string().contains("hunter2"));
+}
+
+#[test]
+fn a_recipient_is_checked_and_a_pasted_identity_is_not_repeated() {
+    let key = lifeboat::cli::init::RecoveryKey::generate();
+    let with = |recipient: &str| load(&format!("{LIFEBOAT}[keys]\nrecipients = [\"{recipient}\"]\n"), &[]);
+    for good in [
+        key.recipient.as_str(),
+        "ssh-ed25519 AAAA",
+        "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
+    ] {
+        assert!(with(good).is_ok(), "{good}: {:?}", with(good).err());
+    }
+    let cut = &key.recipient[..key.recipient.len() - 1];
+    for bad in [cut, "age1...", "me@example.org", ""] {
+        assert!(
+            with(bad).unwrap_err().starts_with("error: this is not an age recipient\n --> lifeboat.toml:9:15"),
+            "{bad}"
+        );
+    }
+    let error = with(key.identity.expose()).unwrap_err();
+    assert!(error.contains("an identity stands where a recipient belongs"), "{error}");
+    assert!(!error.contains("AGE-SECRET-KEY-1"), "{error}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(100))]
+
+    #[test]
+    fn a_damaged_file_is_loaded_or_refused_but_never_breaks_the_reader(
+        at in 0_usize..400,
+        removed in 0_usize..12,
+        inserted in "[\\[\\]{}=\"'\\\\.,# \n\t$a1é名-]{0,6}",
+    ) {
+        let job = format!("{SOURCE}password = {{ file = \"pg\" }}\n[backup]\ntargets = [\"nas\", 'b2-eu']\nquorum = 1\n\
+            guard = {{ min_bytes = \"50MiB\" }}\n[retention]\nwithin = \"7d\"\n[restore_test]\nfrom = \"each\"\n\
+            [[restore_test.check]]\nsql = \"\"\"\nselect '${{HOST}}'\"\"\"\n");
+        let damage = |text: &str| {
+            let characters: Vec<char> = text.chars().collect();
+            let at = at.min(characters.len());
+            let end = (at + removed).min(characters.len());
+            characters[..at].iter().copied().chain(inserted.chars()).chain(characters[end..].iter().copied()).collect::<String>()
+        };
+        for (lifeboat, job) in [(LIFEBOAT.to_owned(), damage(&job)), (damage(LIFEBOAT), job.clone())] {
+            match load(&lifeboat, &[("social.toml", &job)]) {
+                Ok(config) => proptest::prop_assert!(config.show().contains("[jobs.social")),
+                Err(error) => proptest::prop_assert!(error.starts_with("error: ")),
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Other rooms use these types in their own tables, so that `max_age = "26 hours"` is shown with its caret there too.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -126,7 +126,7 @@ pub fn duration_text(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
         if millis >= length {
-            text.push_str(&format!("{}{unit}", millis / length));
+            let _infallible = write!(text, "{}{unit}", millis / length);
             millis %= length;
         }
     }
