@@ -14,7 +14,12 @@ const SOURCE: &str = "[source]\ntype = \"postgres\"\nurl = \"postgres://u@h/d\"\
 fn load(lifeboat: &str, jobs: &[(&str, &str)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), lifeboat, jobs);
-    let environment = Environment::of([("HOST", "db.internal"), ("HOME", "/home/u"), ("XDG_STATE_HOME", "/var/state")]);
+    let environment = Environment::of([
+        ("HOST", "db.internal"),
+        ("PW", "hunter2"),
+        ("HOME", "/home/u"),
+        ("XDG_STATE_HOME", "/var/state"),
+    ]);
     Config::load_in(&folder.path().join("lifeboat.toml"), &environment)
         .map_err(|error| error.report().replace(&format!("{}/", folder.path().display()), ""))
 }
@@ -88,8 +93,9 @@ fn all_mistakes_of_all_files_are_shown_at_once() {
 
 #[test]
 fn a_secret_in_a_file_is_refused_and_no_error_repeats_it() {
+    let job = "[source]\ntype = \"postgres\"\nurl = \"postgres://u:hunter2@h/d\"\n";
     insta::assert_snapshot!(
-        load("[keys]\nidentity = \"hunter2\"\n[targets.a]\ntype = \"directory\"\n", &[]).unwrap_err()
+        load("[keys]\nidentity = \"hunter2\"\n[targets.a]\ntype = \"s3\"\n", &[("a.toml", job)]).unwrap_err()
     );
     let leaks = [
         "password = \"hunter2\"\npasswrd = { file = \"x\" }\n[backup]\nquorum = 9\n",
@@ -147,8 +153,8 @@ fn a_secret_file_that_everybody_reads_is_a_warning() {
 #[test]
 fn what_is_shown_holds_references_but_no_secret() {
     let lifeboat = "[targets.a]\ntype = \"s3\"\nsecret_access_key = { env = \"KEY\" }\ntoken = \"hunter2\"\n\
-                    endpoint = \"https://u:hunter2@h\"\n[keys]\nidentity = { command = [\"pass\", \"id\"] }\n";
-    let job = "[source]\ntype = \"postgres\"\nurl = \"postgres://u:hunter2@h/d\"\npassword = { file = \"/run/pg\" }\n\
+                    endpoint = \"https://u:${PW}@h\"\n[keys]\nidentity = { command = [\"pass\", \"id\"] }\n";
+    let job = "[source]\ntype = \"postgres\"\nurl = \"postgres://u:${PW}@h/d\"\npassword = { file = \"/run/pg\" }\n\
                [retention]\nwithin = \"36h\"\n[backup]\nguard = { max_shrink = \"30%\", min_bytes = \"1KiB\" }\n\
                [restore_test]\n[[restore_test.check]]\nsql = \"select 1\"\nmin = 1\n";
     let config = load(lifeboat, &[("social.toml", job)]).unwrap();

@@ -72,6 +72,7 @@ impl Loader<'_> {
         let (mut document, syntax) = Document::parse(path.display().to_string(), &self.base, text);
         let whole = syntax.is_empty();
         self.findings.extend(syntax);
+        self.findings.extend(document.passwords_in_urls());
         self.findings.extend(document.substitute(self.environment));
         document.table.nodes_mut().for_each(|node| self.place_secret_files(node));
         Ok((document, whole))

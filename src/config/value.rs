@@ -286,7 +286,7 @@ mod tests {
             assert_eq!(duration, Duration::from_millis(millis), "{text}");
             assert_eq!(parse_duration(&duration_text(duration)).unwrap(), duration, "{text}");
         }
-        assert_eq!(duration_text(Duration::from_secs(93_600)), "1d2h");
+        assert_eq!(duration_text(Duration::from_hours(26)), "1d2h");
         for bad in ["", "30", "h", "30 x", "-5m", "1e9h", "5m-", "99999999999999999999w"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
