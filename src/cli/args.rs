@@ -18,7 +18,6 @@ use clap_complete::Shell;
     name = "lifeboat",
     version,
     about,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
