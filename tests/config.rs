@@ -1,5 +1,7 @@
 //! The configuration as a user meets it: files on disk in, a resolved configuration or readable errors out.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 
 use lifeboat::config::{Config, Environment};
@@ -12,7 +14,12 @@ const SOURCE: &str = "[source]\ntype = \"postgres\"\nurl = \"postgres://u@h/d\"\
 fn load(lifeboat: &str, jobs: &[(&str, &str)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), lifeboat, jobs);
-    let environment = Environment::of([("HOST", "db.internal"), ("HOME", "/home/u"), ("XDG_STATE_HOME", "/var/state")]);
+    let environment = Environment::of([
+        ("HOST", "db.internal"),
+        ("PW", "hunter2"),
+        ("HOME", "/home/u"),
+        ("XDG_STATE_HOME", "/var/state"),
+    ]);
     Config::load_in(&folder.path().join("lifeboat.toml"), &environment)
         .map_err(|error| error.report().replace(&format!("{}/", folder.path().display()), ""))
 }
@@ -86,8 +93,9 @@ fn all_mistakes_of_all_files_are_shown_at_once() {
 
 #[test]
 fn a_secret_in_a_file_is_refused_and_no_error_repeats_it() {
+    let job = "[source]\ntype = \"postgres\"\nurl = \"postgres://u:hunter2@h/d\"\n";
     insta::assert_snapshot!(
-        load("[keys]\nidentity = \"hunter2\"\n[targets.a]\ntype = \"directory\"\n", &[]).unwrap_err()
+        load("[keys]\nidentity = \"hunter2\"\n[targets.a]\ntype = \"s3\"\n", &[("a.toml", job)]).unwrap_err()
     );
     let leaks = [
         "password = \"hunter2\"\npasswrd = { file = \"x\" }\n[backup]\nquorum = 9\n",
@@ -145,8 +153,8 @@ fn a_secret_file_that_everybody_reads_is_a_warning() {
 #[test]
 fn what_is_shown_holds_references_but_no_secret() {
     let lifeboat = "[targets.a]\ntype = \"s3\"\nsecret_access_key = { env = \"KEY\" }\ntoken = \"hunter2\"\n\
-                    endpoint = \"https://u:hunter2@h\"\n[keys]\nidentity = { command = [\"pass\", \"id\"] }\n";
-    let job = "[source]\ntype = \"postgres\"\nurl = \"postgres://u:hunter2@h/d\"\npassword = { file = \"/run/pg\" }\n\
+                    endpoint = \"https://u:${PW}@h\"\n[keys]\nidentity = { command = [\"pass\", \"id\"] }\n";
+    let job = "[source]\ntype = \"postgres\"\nurl = \"postgres://u:${PW}@h/d\"\npassword = { file = \"/run/pg\" }\n\
                [retention]\nwithin = \"36h\"\n[backup]\nguard = { max_shrink = \"30%\", min_bytes = \"1KiB\" }\n\
                [restore_test]\n[[restore_test.check]]\nsql = \"select 1\"\nmin = 1\n";
     let config = load(lifeboat, &[("social.toml", job)]).unwrap();
@@ -167,6 +175,56 @@ fn what_is_shown_holds_references_but_no_secret() {
     }
     assert!(toml::from_str::<toml::Table>(&text).is_ok());
     assert!(!config.to_json().to_string().contains("hunter2"));
+}
+
+#[test]
+fn a_recipient_is_checked_and_a_pasted_identity_is_not_repeated() {
+    let key = lifeboat::cli::init::RecoveryKey::generate();
+    let with = |recipient: &str| load(&format!("{LIFEBOAT}[keys]\nrecipients = [\"{recipient}\"]\n"), &[]);
+    for good in [
+        key.recipient.as_str(),
+        "ssh-ed25519 AAAA",
+        "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
+    ] {
+        assert!(with(good).is_ok(), "{good}: {:?}", with(good).err());
+    }
+    let cut = &key.recipient[..key.recipient.len() - 1];
+    for bad in [cut, "age1...", "me@example.org", ""] {
+        assert!(
+            with(bad).unwrap_err().starts_with("error: this is not an age recipient\n --> lifeboat.toml:9:15"),
+            "{bad}"
+        );
+    }
+    let error = with(key.identity.expose()).unwrap_err();
+    assert!(error.contains("an identity stands where a recipient belongs"), "{error}");
+    assert!(!error.contains("AGE-SECRET-KEY-1"), "{error}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(100))]
+
+    #[test]
+    fn a_damaged_file_is_loaded_or_refused_but_never_breaks_the_reader(
+        at in 0_usize..400,
+        removed in 0_usize..12,
+        inserted in "[\\[\\]{}=\"'\\\\.,# \n\t$a1é名-]{0,6}",
+    ) {
+        let job = format!("{SOURCE}password = {{ file = \"pg\" }}\n[backup]\ntargets = [\"nas\", 'b2-eu']\nquorum = 1\n\
+            guard = {{ min_bytes = \"50MiB\" }}\n[retention]\nwithin = \"7d\"\n[restore_test]\nfrom = \"each\"\n\
+            [[restore_test.check]]\nsql = \"\"\"\nselect '${{HOST}}'\"\"\"\n");
+        let damage = |text: &str| {
+            let characters: Vec<char> = text.chars().collect();
+            let at = at.min(characters.len());
+            let end = (at + removed).min(characters.len());
+            characters[..at].iter().copied().chain(inserted.chars()).chain(characters[end..].iter().copied()).collect::<String>()
+        };
+        for (lifeboat, job) in [(LIFEBOAT.to_owned(), damage(&job)), (damage(LIFEBOAT), job.clone())] {
+            match load(&lifeboat, &[("social.toml", &job)]) {
+                Ok(config) => proptest::prop_assert!(config.show().contains("[jobs.social")),
+                Err(error) => proptest::prop_assert!(error.starts_with("error: ")),
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,20 +3,14 @@
 //! `clap` ends the process with status 2 on a usage error, which is Lifeboat's status for usage too.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use super::arg_types::{Destination, FromTargets, SnapshotChoice, duration, job_name, target_name};
+use crate::domain::{JobName, TargetName};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
-
-use crate::config::value::parse_duration;
-use crate::domain::{JobName, SnapshotId, TargetName};
 
 /// Backs up live systems to several targets, and keeps proving that the backups restore.
 #[derive(Debug, Clone, Parser)]
@@ -24,7 +18,6 @@ use crate::domain::{JobName, SnapshotId, TargetName};
     name = "lifeboat",
     version,
     about,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
@@ -73,10 +66,17 @@ fn check_server_url(text: &str) -> Result<(), String> {
 /// Options that every verb understands.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one flag of the command line")]
 pub struct Global {
-    /// Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.toml, ~/.config/lifeboat/lifeboat.toml,
-    /// /etc/lifeboat/lifeboat.toml]
-    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(
+        short = 'c',
+        long = "config",
+        global = true,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        help = "Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.toml, \
+                ~/.config/lifeboat/lifeboat.toml, /etc/lifeboat/lifeboat.toml]"
+    )]
     pub config: Option<PathBuf>,
     /// Say what would be done and change nothing
     #[arg(short = 'n', long, global = true)]
@@ -370,6 +370,7 @@ Examples:
   lifeboat completions bash > /etc/bash_completion.d/lifeboat
   lifeboat completions zsh > ~/.zfunc/_lifeboat")]
 pub struct CompletionsArgs {
+    /// The shell that the script is for
     #[arg(value_name = "SHELL", value_enum)]
     pub shell: Shell,
 }
@@ -380,116 +381,6 @@ pub struct ManArgs {
     /// Folder to write into
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
-}
-
-/// `JOB`, `JOB@latest`, `JOB@ID` or `JOB@TIME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotChoice {
-    pub job: JobName,
-    pub selector: Selector,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selector {
-    Latest,
-    Id(SnapshotId),
-    /// The newest snapshot that is not younger than this.
-    At(Timestamp),
-}
-
-impl FromStr for SnapshotChoice {
-    type Err = String;
-
-    /// A job's name holds no `@`, so the first one ends it.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (job, selector) = text.split_once('@').map_or((text, None), |(job, selector)| (job, Some(selector)));
-        let job = job_name(job)?;
-        let selector = match selector {
-            None | Some("latest") => Selector::Latest,
-            Some(selector) => {
-                // A year of sixteen digits is none, so an id is never read as a time.
-                SnapshotId::new(selector).map(Selector::Id).or_else(|_| moment(selector).map(Selector::At))?
-            }
-        };
-        Ok(Self { job, selector })
-    }
-}
-
-impl fmt::Display for SnapshotChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.selector {
-            Selector::Latest => write!(f, "{}@latest", self.job),
-            Selector::Id(id) => write!(f, "{}@{id}", self.job),
-            Selector::At(at) => write!(f, "{}@{at}", self.job),
-        }
-    }
-}
-
-/// `2026-08-21T02:00:00Z`, `2026-08-21T02:00` (local), `2026-08-21` (the end of that day, local).
-fn moment(text: &str) -> Result<Timestamp, String> {
-    let refusal = || {
-        format!(
-            "`{text}` is neither `latest`, nor a snapshot id (16 hexadecimal digits), nor a time (`2026-08-21T02:00:00Z`, `2026-08-21`)"
-        )
-    };
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    let local = if text.contains(['T', 't', ' ']) {
-        text.parse::<DateTime>().map_err(|_| refusal())?
-    } else {
-        text.parse::<Date>().map_err(|_| refusal())?.at(23, 59, 59, 999_999_999)
-    };
-    local.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|_| refusal())
-}
-
-/// Where a restore goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// `postgres://user@host/database`; without a password, which [`Cli::read`] makes sure of.
-    Server(String),
-    Directory(PathBuf),
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some((scheme, _)) = text.split_once("://") else {
-            return if text.is_empty() { Err("an empty path".into()) } else { Ok(Self::Directory(text.into())) };
-        };
-        if !matches!(scheme, "postgres" | "postgresql") {
-            return Err(format!("scheme `{scheme}` is not known: name a folder, or `postgres://...`"));
-        }
-        Ok(Self::Server(text.to_owned()))
-    }
-}
-
-/// Which targets a restore test reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromTargets {
-    Each,
-    One(TargetName),
-}
-
-impl FromStr for FromTargets {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "each" { Ok(Self::Each) } else { target_name(text).map(Self::One) }
-    }
-}
-
-fn job_name(text: &str) -> Result<JobName, String> {
-    JobName::new(text).map_err(|error| error.to_string())
-}
-
-fn target_name(text: &str) -> Result<TargetName, String> {
-    TargetName::new(text).map_err(|error| error.to_string())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|(headline, hint)| format!("{headline}; {hint}"))
 }
 
 #[cfg(test)]
@@ -503,6 +394,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_every_argument_explains_itself() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]
@@ -551,25 +454,6 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
-    }
-
-    #[test]
-    fn a_snapshot_is_chosen_by_latest_id_or_time() {
-        let chosen = |text: &str| text.parse::<SnapshotChoice>().map(|choice| choice.selector);
-        assert_eq!(chosen("social").unwrap(), Selector::Latest);
-        assert_eq!(chosen("social@latest").unwrap(), Selector::Latest);
-        let id = SnapshotId::new("0123456789abcdef").unwrap();
-        assert_eq!(chosen("social@0123456789abcdef").unwrap(), Selector::Id(id));
-        let at: Timestamp = "2026-08-21T02:00:00Z".parse().unwrap();
-        assert_eq!(chosen("social@2026-08-21T02:00:00Z").unwrap(), Selector::At(at));
-        assert_eq!(chosen("social@2026-08-21T04:00:00+02:00").unwrap(), Selector::At(at));
-        assert!(matches!(chosen("social@2026-08-21T02:00").unwrap(), Selector::At(_)));
-        assert!(matches!(chosen("social@2026-08-21").unwrap(), Selector::At(_)));
-        for bad in ["@latest", "social@", "social@newest", "social@2026-13-01", "a/b@latest"] {
-            assert!(bad.parse::<SnapshotChoice>().is_err(), "{bad}");
-        }
-        let spaced: SnapshotChoice = "it's \"odd\" 名@latest".parse().unwrap();
-        assert_eq!(spaced.job.as_str(), "it's \"odd\" 名");
     }
 
     #[test]

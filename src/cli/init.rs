@@ -2,6 +2,7 @@
 //!
 //! What it must never do: overwrite a file, put a secret into a file that others may read, or print one.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
@@ -73,7 +74,10 @@ pub struct PostgresRequest {
 
 impl std::fmt::Debug for PostgresRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresRequest").field("url", &redact_text(&self.url)).field("facts", &self.facts).finish()
+        f.debug_struct("PostgresRequest")
+            .field("url", &redact_text(&self.url))
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,7 +260,7 @@ impl InitPlan {
         let mut text = String::new();
         for file in &self.files {
             let content = if file.mode == PRIVATE { "(kept private)\n" } else { file.content.expose() };
-            text.push_str(&format!("--- {} (mode {:04o})\n{content}\n", file.path.display(), file.mode));
+            let _infallible = writeln!(text, "--- {} (mode {:04o})\n{content}", file.path.display(), file.mode);
         }
         text
     }

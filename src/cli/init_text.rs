@@ -44,10 +44,10 @@ pub(super) fn target_table(typed: &str, base: Option<&Path>, others: &[TargetTab
         .take(60)
         .collect();
     let legal = if legal.is_empty() || legal == "each" { "target".to_owned() } else { legal };
-    let name = (1..)
+    let name = (1..=others.len() + 1)
         .map(|number| if number == 1 { legal.clone() } else { format!("{legal}-{number}") })
         .find(|name| others.iter().all(|other| other.name != *name))
-        .expect("numbers do not run out");
+        .expect("there is one number more than there are other targets");
     Ok(TargetTable { name, text })
 }
 

@@ -1,5 +1,6 @@
 //! The command line: what was typed becomes types in [`args`]; each verb has a file. The only room that prints.
 
+pub mod arg_types;
 pub mod args;
 pub mod backup;
 pub mod catalog;

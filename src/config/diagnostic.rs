@@ -132,17 +132,22 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn check(text: &str, span: Range<usize>, secrets: Vec<Range<usize>>, expected: &str) {
-        let file = SourceFile { shown: "a.toml".into(), text: text.into(), secrets, ..SourceFile::default() };
+    fn check(text: &str, span: Range<usize>, secret: Option<Range<usize>>, expected: &str) {
+        let file = SourceFile {
+            shown: "a.toml".into(),
+            text: text.into(),
+            secrets: secret.into_iter().collect(),
+            ..SourceFile::default()
+        };
         let rendered = Diagnostic::new(&Arc::new(file), span, "wrong", "here").render();
         assert_eq!(rendered, expected);
     }
 
     #[test]
     fn the_caret_marks_the_span_below_its_line_and_columns_count_characters() {
-        check("a = 1\nü = 22\n", 11..13, vec![], "error: wrong\n --> a.toml:2:5\n  |\n2 | ü = 22\n  |     ^^ here");
-        check("[tabel]\n", 1..6, vec![], "error: wrong\n --> a.toml:1:1\n  |\n1 | [tabel]\n  | ^^^^^^^ here");
-        check("a =\n", 3..4, vec![], "error: wrong\n --> a.toml:1:4\n  |\n1 | a =\n  |    ^ here");
+        check("a = 1\nü = 22\n", 11..13, None, "error: wrong\n --> a.toml:2:5\n  |\n2 | ü = 22\n  |     ^^ here");
+        check("[tabel]\n", 1..6, None, "error: wrong\n --> a.toml:1:1\n  |\n1 | [tabel]\n  | ^^^^^^^ here");
+        check("a =\n", 3..4, None, "error: wrong\n --> a.toml:1:4\n  |\n1 | a =\n  |    ^ here");
     }
 
     #[test]
@@ -150,7 +155,7 @@ mod tests {
         check(
             "s = { p = \"pw\", x = 1 }",
             16..17,
-            vec![10..14],
+            Some(10..14),
             "error: wrong\n --> a.toml:1:17\n  |\n1 | s = { p = [redacted], x = 1 }\n  |                       ^ here",
         );
     }

@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostic, SourceFile};
 use super::environment::Environment;
 use super::explain::explain;
 use super::node::{Node, Table, Value};
-use super::redact::secret_spans;
+use super::redact::{is_url_with_password, secret_spans};
 
 /// Mistakes that one table may show; a file that is something else altogether would show thousands.
 const FINDINGS_MAX: usize = 50;
@@ -39,6 +39,22 @@ impl Document {
             })
             .collect();
         (Self { file, table }, findings)
+    }
+
+    /// Findings for every URL that has a password written out. Asked before variables are replaced.
+    pub(super) fn passwords_in_urls(&mut self) -> Vec<Diagnostic> {
+        let mut findings = Vec::new();
+        for_each_string(&mut self.table, &mut |text, span| {
+            if is_url_with_password(text) {
+                findings.push(Diagnostic::new(
+                    &self.file,
+                    span,
+                    "a password stands in a URL",
+                    "take it out and refer to it beside the URL: `password = { file = \"PATH\" }` or `{ env = \"NAME\" }`",
+                ));
+            }
+        });
+        findings
     }
 
     /// Puts the values of variables in place of `${VAR}` in every string; `$${` stands for a plain `${`.

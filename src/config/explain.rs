@@ -20,6 +20,10 @@ pub(super) fn explain(message: &str, key: Option<&str>) -> (String, String) {
     if message == "duplicate key" {
         return ("duplicate key".to_owned(), "stands above already; keep one of them".to_owned());
     }
+    if message.starts_with("data did not match any variant of untagged enum ") {
+        let place = key.map(|key| format!(" for `{key}`")).unwrap_or_default();
+        return (format!("wrong value{place}"), "none of the forms that may stand here".to_owned());
+    }
     for (prefix, what) in [("invalid type: ", "wrong type"), ("invalid value: ", "wrong value")] {
         let Some((found, expected)) = message.strip_prefix(prefix).and_then(|rest| rest.rsplit_once(", expected "))
         else {
@@ -111,6 +115,11 @@ mod tests {
                 "invalid type: string \"two\", expected usize",
                 "wrong type for `key`: found string \"two\"",
                 "expected a whole number, 0 or more",
+            ),
+            (
+                "data did not match any variant of untagged enum Databases",
+                "wrong value for `key`",
+                "none of the forms that may stand here",
             ),
             ("first\nsecond", "first", "second"),
         ];

@@ -72,6 +72,7 @@ impl Loader<'_> {
         let (mut document, syntax) = Document::parse(path.display().to_string(), &self.base, text);
         let whole = syntax.is_empty();
         self.findings.extend(syntax);
+        self.findings.extend(document.passwords_in_urls());
         self.findings.extend(document.substitute(self.environment));
         document.table.nodes_mut().for_each(|node| self.place_secret_files(node));
         Ok((document, whole))
@@ -111,6 +112,12 @@ impl Loader<'_> {
             let Some(section) = section("targets", name.0.as_str()) else { continue };
             self.require_type(&section, "directory");
             targets.insert(name.0, section);
+        }
+        for (index, recipient) in raw.keys.recipients.iter().enumerate() {
+            if let Some((headline, label)) = refused_recipient(recipient) {
+                let place = place(table, &["keys", "recipients"], index);
+                self.findings.push(Diagnostic::new(&document.file, place, headline, label));
+            }
         }
         let none_named =
             table.get("targets").is_none_or(|node| matches!(&node.value, Value::Table(table) if table.len() == 0));
@@ -225,13 +232,8 @@ impl JobView<'_> {
         self.findings.push(Diagnostic::new(self.file, span, headline, label));
     }
 
-    /// The place of a key's value, or of its item at `index` where the value is a list.
     fn place(&self, path: &[&str], index: usize) -> Option<Range<usize>> {
-        let node = self.table.locate(path)?;
-        match &node.value {
-            Value::List(items) => items.get(index).map(|item| item.span.clone()),
-            _ => Some(node.span.clone()),
-        }
+        place(self.table, path, index)
     }
 
     /// `known` is `None` when `lifeboat.toml` could not be read: then no name can be called unknown.
@@ -245,7 +247,8 @@ impl JobView<'_> {
                         "name one, or leave `targets` out to use all",
                     );
                 }
-                self.names(&["backup", "targets"], &names, known.map(|known| known.keys().collect()), "defined")
+                let all: Option<Vec<TargetName>> = known.map(|known| known.keys().cloned().collect());
+                self.names(&["backup", "targets"], &names, all.as_deref(), "defined")
             }
             (None, Some(known)) => known.keys().cloned().collect(),
             (None, None) => vec![],
@@ -285,7 +288,7 @@ impl JobView<'_> {
         known: Option<&BTreeMap<TargetName, Section>>,
     ) -> RestoreTestPolicy {
         let path = ["restore_test", "from"];
-        let allowed = known.map(|_| targets.iter().collect());
+        let allowed = known.map(|_| targets);
         RestoreTestPolicy {
             cron: raw.cron.map(|cron| cron.0),
             from: self.names(&path, &raw.from.0, allowed, "among the job's"),
@@ -303,7 +306,7 @@ impl JobView<'_> {
         &mut self,
         path: &[&str],
         names: &[String],
-        allowed: Option<Vec<&TargetName>>,
+        allowed: Option<&[TargetName]>,
         relation: &str,
     ) -> Vec<TargetName> {
         let mut good: Vec<TargetName> = Vec::new();
@@ -317,8 +320,8 @@ impl JobView<'_> {
             };
             if good.contains(&name) {
                 self.report(self.place(path, index), format!("target `{name}` is named twice"), "name it once");
-            } else if let Some(allowed) = allowed.as_ref().filter(|allowed| !allowed.contains(&&name)) {
-                let known: Vec<&str> = allowed.iter().map(|name| name.as_str()).collect();
+            } else if let Some(allowed) = allowed.filter(|allowed| !allowed.contains(&name)) {
+                let known: Vec<&str> = allowed.iter().map(TargetName::as_str).collect();
                 let label = match did_you_mean(text, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if known.is_empty() => String::new(),
@@ -331,6 +334,32 @@ impl JobView<'_> {
         }
         good
     }
+}
+
+/// The place of a key's value, or of its item at `index` where the value is a list.
+fn place(table: &Table, path: &[&str], index: usize) -> Option<Range<usize>> {
+    let node = table.locate(path)?;
+    match &node.value {
+        Value::List(items) => items.get(index).map(|item| item.span.clone()),
+        _ => Some(node.span.clone()),
+    }
+}
+
+/// What is wrong with a recipient, as far as its text tells; the text may be an identity, so it is not repeated.
+fn refused_recipient(text: &str) -> Option<(&'static str, &'static str)> {
+    if text.starts_with("AGE-SECRET-KEY-") || text.starts_with("AGE-PLUGIN-") {
+        return Some((
+            "an identity stands where a recipient belongs",
+            "it is a secret: write its public key, `age1...`",
+        ));
+    }
+    // A second `1` ends the name of another kind: plugins', tags', post-quantum.
+    let native = text.strip_prefix("age1").is_some_and(|rest| !rest.contains('1'));
+    let bad_native = native && text.parse::<age::x25519::Recipient>().is_err();
+    if bad_native || !(text.starts_with("age1") || text.starts_with("ssh-")) {
+        return Some(("this is not an age recipient", "copy the whole `age1...` that `lifeboat keys new` prints"));
+    }
+    None
 }
 
 fn quoted(names: &[&str]) -> String {

@@ -56,11 +56,13 @@ pub(super) struct RawLifeboat {
     pub(super) keys: RawKeys,
     /// `[targets.NAME]`: places that each hold a full, independent copy.
     #[serde(default)]
+    #[expect(clippy::zero_sized_map_values, reason = "only names are wanted: the tables are taken with their places")]
     pub(super) targets: BTreeMap<TargetKey, Foreign>,
     #[serde(default)]
     pub(super) scratch: RawScratch,
     /// `[notify.NAME]`: who hears of a result.
     #[serde(default)]
+    #[expect(clippy::zero_sized_map_values, reason = "only names are wanted: the tables are taken with their places")]
     pub(super) notify: BTreeMap<String, Foreign>,
 }
 

@@ -97,6 +97,14 @@ fn bare_secrets(text: &str) -> Vec<Range<usize>> {
     spans
 }
 
+/// Whether `text` is a URL with a password written out; one that comes from a variable is not written here.
+pub(super) fn is_url_with_password(text: &str) -> bool {
+    let is_url = text.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
+    });
+    is_url && bare_secrets(text).iter().any(|span| !span.is_empty() && !text[span.clone()].contains("${"))
+}
+
 /// Sorts, drops empty ranges and joins those that touch.
 fn merge(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
     spans.retain(|span| !span.is_empty());

@@ -16,7 +16,7 @@ use crate::system::process::Program;
 /// No password or identity file is larger.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
 /// A password manager may wait for a hardware token, but not for ever.
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 /// `{ file = "/run/secrets/pg" }`, `{ env = "PGPASSWORD" }`, `{ command = ["pass", "db"] }`, `{ credential = "pg" }`.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]

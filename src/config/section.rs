@@ -154,4 +154,34 @@ mod tests {
            = add `type = ...`
         "#);
     }
+
+    #[test]
+    fn a_secret_reference_has_exactly_one_known_key_and_never_a_value() {
+        let cases = [
+            ("password = { file = \"a\", env = \"b\" }", "error: a secret reference has exactly one key\n"),
+            ("password = {}", "error: an empty secret reference\n"),
+            ("password = { fil = \"hunter2\" }", "error: unknown key `fil`\n"),
+            ("password = { command = [] }", "error: an empty command\n"),
+            ("password = { credential = \"../hunter2\" }", "error: a credential is a plain name\n"),
+            ("password = \"hunter2\"", "error: a secret never stands in a configuration file\n"),
+            ("password = 12345", "error: a secret never stands in a configuration file\n"),
+            ("password = [\"12345\"]", "error: wrong type for `password`: found a list\n"),
+        ];
+        for (text, headline) in cases {
+            let error = failure(&format!("type = \"x\"\n{text}\n"));
+            assert!(error.starts_with(headline), "{error}");
+            let shown = error.contains("hunter2") || error.contains("12345");
+            // A reference says where a secret is, so it may be shown.
+            assert!(!shown || text.contains("credential"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_room_points_at_its_own_finding() {
+        let section = Section::from_text("type = \"x\"\nport = 0\n").unwrap();
+        assert_eq!(
+            section.error_at("port", "port 0 cannot be reached", "1 to 65535").to_string(),
+            "error: port 0 cannot be reached\n --> configuration:2:8\n  |\n2 | port = 0\n  |        ^ 1 to 65535"
+        );
+    }
 }
