@@ -1,3 +1,6 @@
+#[path = "support/collecting_sink.rs"]
+mod collecting_sink;
 #[path = "support/dump_server.rs"]
 mod dump_server;
+mod postgres_dump;
 mod postgres_wire;
