@@ -279,14 +279,12 @@ async fn ddl_that_waits_for_the_dump_does_not_stop_it() {
     server.sql("postgres", SLOW).await;
     server.sql("postgres", "CREATE TABLE later AS SELECT generate_series(1, 10) AS n").await;
     let mut other = server.connect("postgres").await;
-    // One lane reads `slow` first; `later` is then behind the queued TRUNCATE and only the leader can read it.
+    // One lane reads `slow` first; `later`, which the leader and `pg_dump` have locked, is then behind the queued TRUNCATE,
+    // and only the leader can read it.
     let truncate = async {
-        wait_until(
-            &server,
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%slow%' AND state = 'active'",
-            "1",
-        )
-        .await;
+        let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'later'::regclass AND granted AND EXISTS \
+                      (SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY%slow%' AND state = 'active')";
+        wait_until(&server, locked, "2").await;
         other.execute("TRUNCATE later").await.unwrap();
     };
     let url = server.url("postgres");

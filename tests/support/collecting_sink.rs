@@ -14,18 +14,18 @@ struct State {
 
 /// One finished part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    pub data: Vec<u8>,
-    pub records: u64,
-    pub fingerprint: Fingerprint,
+pub(crate) struct Part {
+    pub(crate) data: Vec<u8>,
+    pub(crate) records: u64,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 #[derive(Clone, Default)]
-pub struct CollectingSink(Arc<Mutex<State>>);
+pub(crate) struct CollectingSink(Arc<Mutex<State>>);
 
 impl CollectingSink {
     /// Every part, once all lanes are gone; `None` when the dump must not be committed.
-    pub fn committed(&self) -> Option<BTreeMap<String, Part>> {
+    pub(crate) fn committed(&self) -> Option<BTreeMap<String, Part>> {
         for _ in 0..400 {
             if self.0.lock().unwrap().open_lanes == 0 {
                 break;

@@ -150,11 +150,14 @@ async fn run(
         Ok::<(), SourceError>(())
     };
     let work = async { tokio::try_join!(archive, led).map(drop) };
-    tokio::select! {
+    let result = tokio::select! {
         result = work => result,
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),
         () = tell(context, plan) => unreachable!("progress is told for ever"),
-    }
+    };
+    // After a failure: no session outlives its dump.
+    copying.shutdown().await;
+    result
 }
 
 async fn tell(context: &Context, plan: &Plan) {
