@@ -9,6 +9,11 @@ mod inventory;
 mod mutations;
 #[path = "support/wire_server.rs"]
 mod postgres_server;
+#[path = "support/collecting_sink.rs"]
+mod collecting_sink;
+#[path = "support/dump_server.rs"]
+mod dump_server;
+mod postgres_dump;
 mod postgres_wire;
 mod report;
 mod scratch;

@@ -23,26 +23,26 @@ use crate::sources::{Context, SourceError};
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// What every database of a job shares.
-pub struct Job<'a> {
-    pub context: &'a Context,
-    pub sink: &'a Arc<dyn PartSink>,
-    pub server: &'a Server,
-    pub rules: &'a Rules,
-    pub lock_timeout: Duration,
+pub(super) struct Job<'a> {
+    pub(super) context: &'a Context,
+    pub(super) sink: &'a Arc<dyn PartSink>,
+    pub(super) server: &'a Server,
+    pub(super) rules: &'a Rules,
+    pub(super) lock_timeout: Duration,
     /// Absent when a recorded dump is repeated: the archive is not compared.
-    pub client: Option<&'a Client>,
+    pub(super) client: Option<&'a Client>,
 }
 
 /// One database's share of the record.
-pub struct Dumped {
-    pub record: DatabaseRecord,
-    pub instant: Instant,
-    pub groups: Vec<PartGroup>,
-    pub gaps: Vec<Gap>,
+pub(super) struct Dumped {
+    pub(super) record: DatabaseRecord,
+    pub(super) instant: Instant,
+    pub(super) groups: Vec<PartGroup>,
+    pub(super) gaps: Vec<Gap>,
 }
 
 /// Dumps the database that `options` names. `like` is an earlier record to repeat: its columns and exclusions.
-pub async fn database(
+pub(super) async fn database(
     job: &Job<'_>,
     options: &ConnectOptions,
     like: Option<&DatabaseRecord>,
@@ -150,11 +150,14 @@ async fn run(
         Ok::<(), SourceError>(())
     };
     let work = async { tokio::try_join!(archive, led).map(drop) };
-    tokio::select! {
+    let result = tokio::select! {
         result = work => result,
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),
         () = tell(context, plan) => unreachable!("progress is told for ever"),
-    }
+    };
+    // After a failure: no session outlives its dump.
+    copying.shutdown().await;
+    result
 }
 
 async fn tell(context: &Context, plan: &Plan) {

@@ -16,17 +16,21 @@ use crate::sources::{Context, SourceError};
 use crate::system::process::{Program, StdinKind};
 
 /// What one database's archive is made from.
-pub struct Archive<'a> {
-    pub client: &'a Client,
-    pub options: &'a ConnectOptions,
-    pub snapshot: &'a str,
-    pub listing: &'a Listing,
-    pub lock_timeout: Duration,
-    pub part: PartName,
+pub(super) struct Archive<'a> {
+    pub(super) client: &'a Client,
+    pub(super) options: &'a ConnectOptions,
+    pub(super) snapshot: &'a str,
+    pub(super) listing: &'a Listing,
+    pub(super) lock_timeout: Duration,
+    pub(super) part: PartName,
 }
 
 /// Everything of a database that is not bulk: `pg_dump -Fc` of the sections before and after the data.
-pub async fn archive(context: &Context, archive: &Archive<'_>, sink: &Arc<dyn PartSink>) -> Result<(), SourceError> {
+pub(super) async fn archive(
+    context: &Context,
+    archive: &Archive<'_>,
+    sink: &Arc<dyn PartSink>,
+) -> Result<(), SourceError> {
     let mut program = archive
         .client
         .program("pg_dump")
@@ -48,7 +52,7 @@ pub async fn archive(context: &Context, archive: &Archive<'_>, sink: &Arc<dyn Pa
 }
 
 /// Roles, memberships, tablespaces and settings of the whole server, as SQL.
-pub async fn globals(
+pub(super) async fn globals(
     context: &Context,
     client: &Client,
     options: &ConnectOptions,

@@ -12,17 +12,17 @@ const RANGE_SCANS_SINCE: u32 = 140_000;
 
 /// One piece of work: a table, or the blocks `from..to` of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Range {
+pub(super) struct Range {
     /// Index into the tables of the plan.
-    pub table: usize,
-    pub blocks: Option<(u64, Option<u64>)>,
+    pub(super) table: usize,
+    pub(super) blocks: Option<(u64, Option<u64>)>,
     /// Heap and TOAST, estimated.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// Ranges of one table. Boundaries are multiples of a power of two of blocks, so the next backup of a table that grew at its end
 /// cuts at the same places; the last range is open, so rows that came after the size was taken are in it.
-pub fn of(index: usize, table: &Table, server_version_num: u32) -> Vec<Range> {
+pub(super) fn of(index: usize, table: &Table, server_version_num: u32) -> Vec<Range> {
     let bytes = table.heap_bytes + table.toast_bytes;
     let blocks = table.heap_bytes.div_ceil(BLOCK_BYTES);
     let whole = vec![Range { table: index, blocks: None, bytes }];
@@ -53,7 +53,7 @@ fn prev_power_of_two(number: u64) -> u64 {
 }
 
 /// The statement that reads a range.
-pub fn copy_sql(table: &Table, columns: &[String], blocks: Option<(u64, Option<u64>)>) -> String {
+pub(super) fn copy_sql(table: &Table, columns: &[String], blocks: Option<(u64, Option<u64>)>) -> String {
     let list = columns.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
     let name = &table.quoted;
     match (blocks, &table.filter) {

@@ -8,28 +8,28 @@ use super::{failure, session};
 use crate::sources::SourceError;
 
 #[derive(Debug, Clone)]
-pub struct Server {
+pub(super) struct Server {
     /// `150018`.
-    pub version_num: u32,
+    pub(super) version_num: u32,
     /// `15.18`.
-    pub version: String,
-    pub standby: bool,
+    pub(super) version: String,
+    pub(super) standby: bool,
     /// Empty where the provider hides it.
-    pub system_identifier: String,
+    pub(super) system_identifier: String,
     /// `None` where the role may not see it.
-    pub preload_libraries: Option<Vec<String>>,
-    pub reads_passwords: bool,
+    pub(super) preload_libraries: Option<Vec<String>>,
+    pub(super) reads_passwords: bool,
     /// How many relations all transactions together can lock, by the settings.
-    pub lock_slots: u64,
+    pub(super) lock_slots: u64,
 }
 
 impl Server {
-    pub fn major(&self) -> u32 {
+    pub(super) fn major(&self) -> u32 {
         self.version_num / 10_000
     }
 
     /// `server 15.18, primary`.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("server {}, {}", self.version, if self.standby { "standby" } else { "primary" })
     }
 }
@@ -43,7 +43,7 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg
         pg_catalog.current_setting('max_prepared_transactions')::bigint)";
 
 /// Connects, refuses what a dump cannot work with, and asks what the server is.
-pub async fn inspect(
+pub(super) async fn inspect(
     options: &ConnectOptions,
     settings: &Settings,
     cancel: &CancellationToken,
@@ -89,7 +89,7 @@ async fn facts(connection: &mut Connection) -> Result<Server, WireError> {
 }
 
 /// The databases of a job, by name.
-pub async fn databases(connection: &mut Connection, settings: &Settings) -> Result<Vec<String>, SourceError> {
+pub(super) async fn databases(connection: &mut Connection, settings: &Settings) -> Result<Vec<String>, SourceError> {
     let what = format!("list of databases of {}", connection.options().server());
     let rows = connection
         .query(

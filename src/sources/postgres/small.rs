@@ -16,7 +16,7 @@ const SLICE_BYTES: u64 = 256 << 10;
 /// One `SELECT pg_catalog.setval(...);` a line, by name. Stock `psql -f` loads it.
 ///
 /// Sequences are not versioned: the value may be later than the snapshot, never earlier.
-pub async fn sequences(
+pub(super) async fn sequences(
     leader: &mut Connection,
     sequences: &[Sequence],
     lane: &mut LaneThread,
@@ -47,7 +47,11 @@ pub async fn sequences(
 }
 
 /// One `SELECT pg_catalog.lo_put(...);` a line, by object and offset, in slices of 256 KiB. The archive creates the objects.
-pub async fn large_objects(leader: &mut Connection, lane: &mut LaneThread, part: PartName) -> Result<(), SourceError> {
+pub(super) async fn large_objects(
+    leader: &mut Connection,
+    lane: &mut LaneThread,
+    part: PartName,
+) -> Result<(), SourceError> {
     let fail = |error| failure::wire("large objects", error);
     let mut writer = RecordWriter::begin(lane, part).await?;
     // Most objects fit one slice: one query reads the first slice of all, and only long objects are asked again.
@@ -91,7 +95,7 @@ async fn write_slice(writer: &mut RecordWriter<'_>, oid: u32, offset: u64, slice
 }
 
 /// One JSON object a line, by kind and name.
-pub async fn inventory(
+pub(super) async fn inventory(
     leader: &mut Connection,
     server_version_num: u32,
     exclusions: &Exclusions,

@@ -20,25 +20,25 @@ const LOCK_BATCH: usize = 500;
 const ATTEMPTS: usize = 4;
 
 /// The session that holds the locks and exports the snapshot; everything else depends on its life.
-pub struct Held {
-    pub leader: Connection,
+pub(super) struct Held {
+    pub(super) leader: Connection,
     /// For `SET TRANSACTION SNAPSHOT` and `pg_dump --snapshot`.
-    pub id: String,
+    pub(super) id: String,
     /// RFC 3339 by the server's clock.
-    pub at: String,
-    pub listing: Listing,
+    pub(super) at: String,
+    pub(super) listing: Listing,
 }
 
 /// What a snapshot is taken of.
-pub struct Wanted<'a> {
-    pub options: &'a ConnectOptions,
-    pub rules: &'a Rules,
-    pub standby: bool,
-    pub lock_timeout: Duration,
+pub(super) struct Wanted<'a> {
+    pub(super) options: &'a ConnectOptions,
+    pub(super) rules: &'a Rules,
+    pub(super) standby: bool,
+    pub(super) lock_timeout: Duration,
 }
 
 /// Locks, exports and checks; begins again a few times when the tables changed meanwhile.
-pub async fn take(wanted: &Wanted<'_>, cancel: &CancellationToken) -> Result<Held, SourceError> {
+pub(super) async fn take(wanted: &Wanted<'_>, cancel: &CancellationToken) -> Result<Held, SourceError> {
     let mut attempt = 1;
     loop {
         match try_take(wanted, cancel).await {
@@ -105,7 +105,7 @@ fn same_tables(before: &Listing, after: &Listing, place: &str) -> Result<(), Sou
 }
 
 /// A table that cannot be read would be a silent hole: better no backup than one that looks whole.
-pub fn refuse_unreadable(tables: &[Table], standby: bool, place: &str) -> Result<(), SourceError> {
+pub(super) fn refuse_unreadable(tables: &[Table], standby: bool, place: &str) -> Result<(), SourceError> {
     const SHOWN: usize = 10;
     let relevant = || tables.iter().filter(|table| lockable(table, standby));
     let list = |names: Vec<&str>| {

@@ -25,26 +25,26 @@ const QUEUED_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const RANGES_PER_TRANSACTION: usize = 100;
 
 /// A table with the columns to read and the names of its parts.
-pub struct Planned {
-    pub table: Table,
-    pub columns: Vec<String>,
-    pub parts: Vec<PartName>,
+pub(super) struct Planned {
+    pub(super) table: Table,
+    pub(super) columns: Vec<String>,
+    pub(super) parts: Vec<PartName>,
 }
 
 /// What all copying sessions share.
-pub struct Plan {
-    pub tables: Vec<Planned>,
+pub(super) struct Plan {
+    pub(super) tables: Vec<Planned>,
     queue: Mutex<Vec<Range>>,
     /// Ranges that only the leader can read, and the tables they are of.
     blocked: Mutex<(Vec<Range>, HashSet<usize>)>,
     rows: Vec<AtomicU64>,
-    pub done_bytes: AtomicU64,
-    pub total_bytes: u64,
+    pub(super) done_bytes: AtomicU64,
+    pub(super) total_bytes: u64,
 }
 
 impl Plan {
     /// Cuts the tables into ranges and names their parts below `prefix`, the database's component.
-    pub fn make(prefix: &str, tables: Vec<(Table, Vec<String>)>, server_version_num: u32) -> Self {
+    pub(super) fn make(prefix: &str, tables: Vec<(Table, Vec<String>)>, server_version_num: u32) -> Self {
         let mut queue = Vec::new();
         let mut planned = Vec::with_capacity(tables.len());
         for (index, (table, columns)) in tables.into_iter().enumerate() {
@@ -77,11 +77,11 @@ impl Plan {
         }
     }
 
-    pub fn rows(&self, table: usize) -> u64 {
+    pub(super) fn rows(&self, table: usize) -> u64 {
         self.rows[table].load(Ordering::Relaxed)
     }
 
-    pub fn ranges_left(&self) -> usize {
+    pub(super) fn ranges_left(&self) -> usize {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
@@ -116,15 +116,15 @@ impl Plan {
 
 /// Where and under which snapshot the copying sessions read.
 #[derive(Clone)]
-pub struct View {
-    pub options: ConnectOptions,
-    pub snapshot: String,
-    pub lock_timeout: Duration,
-    pub cancel: CancellationToken,
+pub(super) struct View {
+    pub(super) options: ConnectOptions,
+    pub(super) snapshot: String,
+    pub(super) lock_timeout: Duration,
+    pub(super) cancel: CancellationToken,
 }
 
 /// Starts `lanes` sessions that work until the queue is empty. Dropping the set ends them.
-pub fn start(
+pub(super) fn start(
     view: &View,
     plan: &Arc<Plan>,
     sink: &Arc<dyn PartSink>,
@@ -170,7 +170,11 @@ async fn work(view: &View, plan: &Plan, mut lane: LaneThread) -> Result<(), Sour
 }
 
 /// Reads, in the leader's own transaction, what the other sessions could not lock.
-pub async fn copy_blocked(leader: &mut Connection, plan: &Plan, lane: &mut LaneThread) -> Result<(), SourceError> {
+pub(super) async fn copy_blocked(
+    leader: &mut Connection,
+    plan: &Plan,
+    lane: &mut LaneThread,
+) -> Result<(), SourceError> {
     let blocked = std::mem::take(&mut plan.blocked.lock().unwrap_or_else(PoisonError::into_inner).0);
     for range in blocked {
         if let Copied::Blocked = copy(leader, plan, &range, lane).await? {
