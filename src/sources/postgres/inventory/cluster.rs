@@ -75,17 +75,22 @@ fn role() -> Query {
         .with("comment", shared_comment("pg_authid", "r.oid"))
 }
 
-/// Since 16 a membership has its own options, and one role may be granted to another by several grantors.
+/// Since 16 a membership has options of its own, and several grantors may grant it, each with theirs.
 fn membership(fragments: &Fragments) -> Query {
-    let from = "pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member";
-    let own = fragments.major >= 16;
-    let grantor = if own { " || ' by ' || quote_ident(pg_get_userbyid(m.grantor))" } else { "" };
-    let name = format!("quote_ident(u.rolname) || ' in ' || quote_ident(r.rolname){grantor}");
-    Query::new("role membership", name, from)
+    let options = if fragments.major >= 16 {
+        "'by ' || quote_ident(pg_get_userbyid(a.grantor)) || CASE WHEN a.inherit_option THEN ' inherit' ELSE '' END \
+         || CASE WHEN a.set_option THEN ' set' ELSE '' END || CASE WHEN a.admin_option THEN ' admin' ELSE '' END"
+    } else {
+        "CASE WHEN a.admin_option THEN 'admin' ELSE 'member' END"
+    };
+    let from = format!(
+        "(SELECT o.roleid, o.member, jsonb_agg(o.line ORDER BY o.line COLLATE \"C\") AS grants FROM \
+         (SELECT a.roleid, a.member, {options} AS line FROM pg_auth_members a) o GROUP BY o.roleid, o.member) m \
+         JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member"
+    );
+    Query::new("role membership", "quote_ident(u.rolname) || ' in ' || quote_ident(r.rolname)", from)
         .only("u.rolname !~ '^pg_'")
-        .with("admin", "m.admin_option")
-        .with_if(own, "inherit", "m.inherit_option")
-        .with_if(own, "set", "m.set_option")
+        .with("grants", "m.grants")
 }
 
 fn parameter() -> Query {
