@@ -7,6 +7,7 @@ mod dump_server;
 mod init;
 mod inventory;
 mod mutations;
+mod postgres_load;
 #[path = "support/wire_server.rs"]
 mod postgres_server;
 #[path = "support/collecting_sink.rs"]

@@ -1,3 +1,4 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
+pub(crate) mod parts;
 pub(crate) mod postgres;

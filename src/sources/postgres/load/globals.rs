@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::statements::{leading_name, statements};
+use super::trouble;
 use crate::domain::{PartName, PartStore};
 use crate::sources::SourceError;
-use crate::sources::postgres::failure;
 use crate::sources::postgres::wire::{Connection, WireError};
 
 /// Roles and settings are small; a part beyond this is none.
@@ -46,7 +46,7 @@ pub(super) async fn apply(
 ) -> Result<Vec<String>, SourceError> {
     let text = read_small(store, part, GLOBALS_BYTES_MAX).await?;
     let sql = String::from_utf8_lossy(&text);
-    let failed = |error| failure::wire("roles of the snapshot", error);
+    let failed = |error| trouble::wire("roles of the snapshot", error);
     let rows = connection.query("SELECT rolname FROM pg_catalog.pg_roles").await.map_err(failed)?;
     let existing: BTreeSet<String> = rows.iter().filter_map(|row| row.text(0).map(str::to_owned)).collect();
     let mut warnings = Vec::new();

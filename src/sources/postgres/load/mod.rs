@@ -13,15 +13,16 @@ mod place;
 mod rows;
 mod script;
 mod statements;
+mod trouble;
 
 use std::sync::Arc;
 
 pub use guide::loading_guide;
 pub use needs::needs;
 
+use super::client;
 use super::record::{DatabaseRecord, PostgresRecord};
 use super::wire::{ConnectOptions, Connection, WireError};
-use super::{client, failure};
 use crate::domain::{Event, PartStore, SourceRecord};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 use archive::{Archive, Section};
@@ -40,7 +41,7 @@ pub async fn load(
 ) -> Result<LoadReport, SourceError> {
     let details = PostgresRecord::of(record)?;
     let options = ConnectOptions::parse(&request.place.url, request.place.password.clone())
-        .map_err(|error| failure::wire("destination", error))?;
+        .map_err(|error| trouble::wire("destination", error))?;
     if !request.only.is_empty() {
         return only::load(context, record, &details, &store, &options, &request.only).await;
     }
@@ -175,7 +176,7 @@ impl DatabaseLoad<'_> {
                 Err(WireError::Server(error)) if !self.scratch => {
                     report.warnings.push(format!("database `{name}` is whole, but `{statement}` was refused: {error}"));
                 }
-                Err(error) => return Err(failure::wire(format!("settings of database `{name}`"), error)),
+                Err(error) => return Err(trouble::wire(format!("settings of database `{name}`"), error)),
             }
         }
         Ok(())

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::archive::{Archive, Section};
 use super::statements::{leading_name, leading_qualified, statements};
+use super::trouble;
 use super::{client_for, phase, place, rows, script};
 use crate::domain::{PartName, PartStore, SourceRecord};
-use crate::sources::postgres::failure;
 use crate::sources::postgres::record::{DatabaseRecord, PostgresRecord, TableRecord};
 use crate::sources::postgres::wire::{
     ConnectOptions, Connection, WireError, quote_ident, quote_literal, quote_qualified,
@@ -47,7 +47,7 @@ pub(super) async fn load(
     })?;
     let archive = Archive::fetch(context, store, part, &client).await?;
     let (pre, post) = (archive.sql(Section::Pre).await?, archive.sql(Section::Post).await?);
-    let failed = |error| failure::wire(format!("postgres {}", options.place()), error);
+    let failed = |error| trouble::wire(format!("postgres {}", options.place()), error);
     connection.execute("BEGIN").await.map_err(failed)?;
     let mut report = LoadReport::default();
     for (_, table) in &chosen {
@@ -119,7 +119,7 @@ async fn require_absent(connection: &mut Connection, table: &TableRecord) -> Res
     let place = connection.options().place();
     let sql = format!("SELECT pg_catalog.to_regclass({}) IS NULL", quote_literal(&name));
     let absent = connection.query_one(&sql).await.and_then(|row| row.flag(0));
-    if absent.map_err(|error| failure::wire(format!("postgres {place}"), error))? {
+    if absent.map_err(|error| trouble::wire(format!("postgres {place}"), error))? {
         return Ok(());
     }
     Err(SourceError::NotEmpty {
@@ -174,7 +174,7 @@ impl OneTable<'_> {
 
     async fn ensure_schema(&self, connection: &mut Connection) -> Result<(), SourceError> {
         let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(&self.table.schema));
-        connection.execute(&sql).await.map(drop).map_err(|error| failure::wire("schema of the table", error))
+        connection.execute(&sql).await.map(drop).map_err(|error| trouble::wire("schema of the table", error))
     }
 
     /// What needs something that is not here (a foreign key's other table, a role, a publication) is left out and told.
@@ -185,7 +185,7 @@ impl OneTable<'_> {
         report: &mut LoadReport,
     ) -> Result<(), SourceError> {
         let what = || format!("table {}", quote_qualified(&self.table.schema, &self.table.name));
-        connection.execute("SAVEPOINT lifeboat").await.map_err(|error| failure::wire(what(), error))?;
+        connection.execute("SAVEPOINT lifeboat").await.map_err(|error| trouble::wire(what(), error))?;
         match connection.execute(statement).await {
             Ok(_) => {}
             Err(WireError::Server(error)) if !statement.starts_with("CREATE TABLE") && is_absence(&error.sqlstate) => {
@@ -194,9 +194,9 @@ impl OneTable<'_> {
                 connection
                     .execute("ROLLBACK TO SAVEPOINT lifeboat")
                     .await
-                    .map_err(|error| failure::wire(what(), error))?;
+                    .map_err(|error| trouble::wire(what(), error))?;
             }
-            Err(error) => return Err(failure::wire(what(), error)),
+            Err(error) => return Err(trouble::wire(what(), error)),
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl OneTable<'_> {
               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
                 AND d.refclassid = d.classid AND d.refobjid = {name}::pg_catalog.regclass"
         );
-        let rows = connection.query(&sql).await.map_err(|error| failure::wire("sequences of the table", error))?;
+        let rows = connection.query(&sql).await.map_err(|error| trouble::wire("sequences of the table", error))?;
         Ok(rows.iter().filter_map(|row| Some((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect())
     }
 }

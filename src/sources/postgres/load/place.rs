@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use super::trouble;
 use crate::domain::human_bytes;
 use crate::sources::SourceError;
-use crate::sources::postgres::failure;
 use crate::sources::postgres::record::{DatabaseRecord, PostgresRecord};
 use crate::sources::postgres::wire::{ConnectOptions, Connection, Host, quote_ident, quote_literal};
 
@@ -57,7 +57,7 @@ pub(super) struct Server {
 
 pub(super) async fn inspect(connection: &mut Connection) -> Result<Server, SourceError> {
     let place = connection.options().place();
-    let failed = |error| failure::wire(format!("postgres {place}"), error);
+    let failed = |error| trouble::wire(format!("postgres {place}"), error);
     let row = connection
         .query_one("SELECT current_setting('server_version_num'), current_setting('is_superuser') = 'on'")
         .await
@@ -85,7 +85,7 @@ pub(super) async fn look(
     let is_source =
         !server.identifier.is_empty() && server.identifier == details.system_identifier && name == database.name;
     let sql = format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = {}", quote_literal(name));
-    let rows = maintenance.query(&sql).await.map_err(|error| failure::wire(format!("postgres {place}"), error))?;
+    let rows = maintenance.query(&sql).await.map_err(|error| trouble::wire(format!("postgres {place}"), error))?;
     if rows.is_empty() {
         return Ok(Found::Absent);
     }
@@ -97,7 +97,7 @@ pub(super) async fn look(
     let cancel = tokio_util::sync::CancellationToken::new();
     let mut connection = Connection::connect(&options, &cancel)
         .await
-        .map_err(|error| failure::wire(format!("postgres {place}"), error))?;
+        .map_err(|error| trouble::wire(format!("postgres {place}"), error))?;
     let held = content(&mut connection).await?;
     connection.close().await;
     match held {
@@ -139,7 +139,7 @@ async fn content(connection: &mut Connection) -> Result<Option<String>, SourceEr
              WHERE d.classid = held.class AND d.objid = held.oid AND d.deptype = 'e')
         ORDER BY 1 LIMIT 1";
     let place = connection.options().place();
-    let rows = connection.query(SQL).await.map_err(|error| failure::wire(format!("postgres {place}"), error))?;
+    let rows = connection.query(SQL).await.map_err(|error| trouble::wire(format!("postgres {place}"), error))?;
     Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
 }
 
@@ -187,7 +187,7 @@ pub(super) async fn prepare(maintenance: &mut Connection, target: &Target<'_>) -
         // Left by a restore that was killed. Without FORCE: one that still runs keeps it.
         let clean = format!("DROP DATABASE IF EXISTS {}", quote_ident(&working));
         for sql in [clean, create_sql(target.database, &working)] {
-            maintenance.execute(&sql).await.map_err(|error| failure::wire(what.clone(), error))?;
+            maintenance.execute(&sql).await.map_err(|error| trouble::wire(what.clone(), error))?;
         }
     }
     Ok(options)
@@ -227,7 +227,7 @@ pub(super) async fn finish(maintenance: &mut Connection, target: &Target<'_>) ->
     }
     steps.push(format!("ALTER DATABASE {working} RENAME TO {name}"));
     for sql in steps {
-        maintenance.execute(&sql).await.map_err(|error| failure::wire(format!("database {place}"), error))?;
+        maintenance.execute(&sql).await.map_err(|error| trouble::wire(format!("database {place}"), error))?;
     }
     Ok(())
 }

@@ -9,10 +9,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
+use super::trouble;
 use crate::domain::{Event, PartName, PartStore};
 use crate::sources::postgres::record::TableRecord;
+use crate::sources::postgres::session;
 use crate::sources::postgres::wire::{ConnectOptions, Connection, quote_ident, quote_qualified};
-use crate::sources::postgres::{failure, session};
 use crate::sources::{Context, SourceError};
 
 const ADVANCE_EVERY: Duration = Duration::from_millis(250);
@@ -150,7 +151,7 @@ async fn one_session(
 pub(super) async fn open(options: &ConnectOptions, cancel: &CancellationToken) -> Result<Connection, SourceError> {
     let mut connection = session::open(options, Duration::ZERO, cancel).await?;
     let more = "SET synchronous_commit = off; SET default_transaction_read_only = off; SET check_function_bodies = off";
-    connection.execute(more).await.map_err(|error| failure::wire(format!("postgres {}", options.place()), error))?;
+    connection.execute(more).await.map_err(|error| trouble::wire(format!("postgres {}", options.place()), error))?;
     // Checks, index builds and `TRUNCATE` may be silent for long.
     connection.set_stall_timeout(None);
     Ok(connection)
@@ -159,12 +160,12 @@ pub(super) async fn open(options: &ConnectOptions, cancel: &CancellationToken) -
 async fn copy_piece(connection: &mut Connection, piece: &Piece, shared: &Shared) -> Result<u64, SourceError> {
     let what = || format!("loading part `{}`", piece.part);
     if let Some(truncate) = &piece.truncate {
-        connection.execute(&format!("BEGIN; {truncate}")).await.map_err(|error| failure::wire(what(), error))?;
+        connection.execute(&format!("BEGIN; {truncate}")).await.map_err(|error| trouble::wire(what(), error))?;
     }
     let advance = |bytes: usize| shared.advance(bytes as u64);
     let rows = copy_part(connection, &piece.sql, &shared.store, &piece.part, advance).await?;
     if piece.truncate.is_some() {
-        connection.execute("COMMIT").await.map_err(|error| failure::wire(what(), error))?;
+        connection.execute("COMMIT").await.map_err(|error| trouble::wire(what(), error))?;
     }
     Ok(rows)
 }
@@ -179,14 +180,14 @@ pub(super) async fn copy_part(
 ) -> Result<u64, SourceError> {
     let what = || format!("loading part `{part}`");
     let mut feed = Feed::start(store, part);
-    let mut copy = connection.copy_in(sql).await.map_err(|error| failure::wire(what(), error))?;
+    let mut copy = connection.copy_in(sql).await.map_err(|error| trouble::wire(what(), error))?;
     loop {
         match feed.next().await {
             Ok(Some(piece)) => {
                 advance(piece.len());
-                copy.send(piece).await.map_err(|error| failure::wire(what(), error))?;
+                copy.send(piece).await.map_err(|error| trouble::wire(what(), error))?;
             }
-            Ok(None) => return copy.finish().await.map_err(|error| failure::wire(what(), error)),
+            Ok(None) => return copy.finish().await.map_err(|error| trouble::wire(what(), error)),
             Err(error) => {
                 // What was sent must not stay; the part's own error is the one to tell.
                 drop(copy.abort("the backup could not be read").await);

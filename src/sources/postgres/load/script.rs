@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::feed::Feed;
+use super::trouble;
 use crate::domain::{PartName, PartStore};
 use crate::sources::SourceError;
-use crate::sources::postgres::failure;
 use crate::sources::postgres::wire::Connection;
 
 /// How much SQL is sent at once; each batch is one transaction.
@@ -52,7 +52,7 @@ pub(super) async fn run(
 
 async fn send(connection: &mut Connection, part: &PartName, batch: &mut String) -> Result<(), SourceError> {
     if !batch.is_empty() {
-        connection.execute(batch).await.map_err(|error| failure::wire(format!("running part `{part}`"), error))?;
+        connection.execute(batch).await.map_err(|error| trouble::wire(format!("running part `{part}`"), error))?;
         batch.clear();
     }
     Ok(())
