@@ -13,10 +13,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
 use lifeboat::domain::{ObjectKey, SealedObject};
+use lifeboat::system::process::Program;
 use lifeboat::targets::directory::DirectoryTarget;
 use lifeboat::targets::s3::S3Target;
 use lifeboat::targets::{Target, TargetError};
@@ -97,6 +99,13 @@ fn pack(size: usize) -> SealedObject {
 fn packed(bytes: Vec<u8>) -> SealedObject {
     let name = hex::encode(Sha256::digest(&bytes));
     object(&format!("packs/{}/{name}.age", &name[..2]), bytes)
+}
+
+/// Runs this binary as a child that shall run one test: a name that matches none would pass in silence.
+async fn run_one_test(child: Program) {
+    let output = child.run(Duration::from_mins(1)).await.unwrap();
+    let output = String::from_utf8_lossy(&output);
+    assert!(output.contains("test result: ok. 1 passed"), "{output}");
 }
 
 async fn assert_holds(target: &dyn Target, object: &SealedObject) {

@@ -8,11 +8,11 @@ use lifeboat::targets::directory::DirectoryTarget;
 use lifeboat::targets::{Target, TargetError};
 use sha2::{Digest, Sha256};
 
-use super::{MIB, assert_holds, files_below, pack, packed};
+use super::{MIB, assert_holds, files_below, pack, packed, run_one_test};
 
 /// Set in a child that this test binary starts of itself: the folder that it works on.
 const CHILD_FOLDER: &str = "LIFEBOAT_TEST_CHILD_FOLDER";
-const CHILD_LIMIT: Duration = Duration::from_secs(60);
+const CHILD_LIMIT: Duration = Duration::from_mins(1);
 
 #[expect(clippy::disallowed_methods, reason = "a test tells its child by the environment what to do")]
 fn child_folder() -> Option<PathBuf> {
@@ -64,11 +64,11 @@ async fn a_full_disk_is_reported_as_full_and_keeps_what_it_holds() {
     // A limit on the size of files ends a write midway like a full disk does, and needs no right.
     let folder = tempfile::tempdir().unwrap();
     let limited = "shift; trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
-    child(limited, test, folder.path()).run(CHILD_LIMIT).await.unwrap();
+    run_one_test(child(limited, test, folder.path())).await;
     if may_mount().await {
         let folder = tempfile::tempdir().unwrap();
         let tiny = in_private_mounts("mount -t tmpfs -o size=1m tmpfs \"$1\"");
-        child(&tiny, test, folder.path()).run(CHILD_LIMIT).await.unwrap();
+        run_one_test(child(&tiny, test, folder.path())).await;
     }
 }
 
@@ -91,7 +91,7 @@ async fn a_read_only_folder_is_reported_as_denied() {
     if may_mount().await {
         let folder = tempfile::tempdir().unwrap();
         let read_only = in_private_mounts("mount -t tmpfs -o ro,size=1m tmpfs \"$1\"");
-        child(&read_only, test, folder.path()).run(CHILD_LIMIT).await.unwrap();
+        run_one_test(child(&read_only, test, folder.path())).await;
     }
 }
 
@@ -173,9 +173,12 @@ async fn a_killed_writer_leaves_only_whole_objects_and_the_next_one_cleans_up() 
         let stored = files_below(folder.path()).len();
         let writer = child("shift; exec \"$@\"", test, folder.path()).start(StdinKind::Null).unwrap();
         // Its first object is in place, and the next one is being written.
-        while files_below(folder.path()).len() < stored + 2 || !has_part(folder.path()) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let is_writing = async {
+            while files_below(folder.path()).len() < stored + 2 || !has_part(folder.path()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(CHILD_LIMIT, is_writing).await.unwrap();
         tokio::time::sleep(Duration::from_millis(round)).await;
         // Kills the whole group.
         drop(writer);

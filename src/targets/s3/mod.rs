@@ -116,7 +116,7 @@ impl S3Target {
         };
         let broken = |why: String| TargetError::Other { place: place.clone(), what: "settings".to_owned(), why };
         let translator = Translator::new(&place, settings);
-        let client = http_client().map_err(|error| broken(error.to_string()))?;
+        let client = http_client(&settings.endpoint).map_err(|error| broken(error.to_string()))?;
         let transport = opendal::HttpTransporter::new(ReqwestTransport::new(client));
         let uploads = Operator::new(service(settings))
             .map_err(|error| broken(error.message().to_owned()))?
@@ -295,16 +295,27 @@ fn service(settings: &S3Settings) -> opendal::services::S3 {
     }
 }
 
-fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+fn http_client(endpoint: &str) -> Result<reqwest::Client, reqwest::Error> {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(UNACKNOWLEDGED_MAX)
         .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")));
+    // The environment's proxy cannot reach a server on this machine.
+    let client = if is_on_this_machine(endpoint) { client.no_proxy() } else { client };
     #[cfg(target_os = "linux")]
     let client = client.tcp_user_timeout(UNACKNOWLEDGED_MAX);
     client.build()
+}
+
+fn is_on_this_machine(endpoint: &str) -> bool {
+    match url::Url::parse(endpoint).ok().as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -316,5 +327,15 @@ mod tests {
         let limits = Limits::default();
         assert!(limits.transfer(40 << 20) >= Duration::from_secs(640));
         assert!(limits.transfer(0) >= Duration::from_mins(1));
+    }
+
+    #[test]
+    fn only_loopback_endpoints_pass_by_the_proxy() {
+        for here in ["http://127.0.0.1:9000", "http://[::1]:3900", "https://localhost"] {
+            assert!(is_on_this_machine(here), "{here}");
+        }
+        for elsewhere in ["https://s3.eu-west-1.amazonaws.com", "http://10.0.0.1", "https://localhost.example"] {
+            assert!(!is_on_this_machine(elsewhere), "{elsewhere}");
+        }
     }
 }
