@@ -201,6 +201,37 @@ impl Catalog {
         transaction.commit().await.map_err(|why| self.map(why))
     }
 
+    /// As [`Self::put_snapshot`], but what is known already stays as it is: a run knows more than a root says. Copies are added.
+    pub async fn put_snapshot_if_new(&self, snapshot: &SnapshotRow, copies: &[CopyRow]) -> Result<bool, CatalogError> {
+        let known: i64 = {
+            let mut connection = self.connection.lock().await;
+            sqlx::query("select count(*) from snapshots where id = ?")
+                .bind(&snapshot.id)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|why| self.map(why))?
+                .get(0)
+        };
+        if known == 0 {
+            self.put_snapshot(snapshot, copies).await?;
+            return Ok(true);
+        }
+        let mut connection = self.connection.lock().await;
+        for copy in copies {
+            sqlx::query("insert or ignore into copies values (?, ?, ?, ?, ?, ?)")
+                .bind(&copy.snapshot)
+                .bind(&copy.target)
+                .bind(&copy.place)
+                .bind(&copy.state)
+                .bind(&copy.at)
+                .bind(&copy.error)
+                .execute(&mut *connection)
+                .await
+                .map_err(|why| self.map(why))?;
+        }
+        Ok(false)
+    }
+
     pub async fn put_proof(&self, proof: &ProofRow) -> Result<(), CatalogError> {
         let mut connection = self.connection.lock().await;
         sqlx::query("insert or replace into proofs values (?, ?, ?, ?, ?, ?, ?, ?, ?)")

@@ -70,7 +70,7 @@ pub async fn export(session: &Session, output: &Output, args: &KeysExportArgs) -
         let reference = config.keys.identity.as_ref().ok_or_else(|| {
             OperationError::new(Class::Key, "there is no identity to export").hint("set `keys.identity` in `lifeboat.toml`")
         })?;
-        let identity = reference.resolve_text().await?;
+        let identity = reference.resolve_whole().await?;
         write_private(&args.out.join("identity.txt"), identity.expose())?;
         files.push("identity.txt".to_owned());
     }

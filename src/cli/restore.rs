@@ -1,6 +1,7 @@
 //! `restore`.
 
-use super::args::{self, Global, RestoreArgs};
+use super::arg_types::{Destination as To, Selector as Choice};
+use super::args::{Global, RestoreArgs};
 use super::output::Output;
 use crate::domain::{Place, human_bytes};
 use crate::operations::restore::{self, Destination, Request, RestoreOutcome};
@@ -19,8 +20,8 @@ pub async fn run(
         selector: selector(&args.what.selector),
         from: args.from.clone(),
         to: match &args.to {
-            args::Destination::Directory(folder) => Destination::Folder(folder.clone()),
-            args::Destination::Server(url) => Destination::System(Place {
+            To::Directory(folder) => Destination::Folder(folder.clone()),
+            To::Server(url) => Destination::System(Place {
                 url: url.clone(),
                 password: system::environment_secret("PGPASSWORD"),
             }),
@@ -33,11 +34,11 @@ pub async fn run(
     Ok(())
 }
 
-pub fn selector(selector: &args::Selector) -> Selector {
+pub fn selector(selector: &Choice) -> Selector {
     match selector {
-        args::Selector::Latest => Selector::Latest,
-        args::Selector::Id(id) => Selector::Id(id.to_string()),
-        args::Selector::At(at) => Selector::At(*at),
+        Choice::Latest => Selector::Latest,
+        Choice::Id(id) => Selector::Id(id.to_string()),
+        Choice::At(at) => Selector::At(*at),
     }
 }
 

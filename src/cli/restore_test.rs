@@ -1,6 +1,7 @@
 //! `restore-test`.
 
-use super::args::{FromTargets, RestoreTestArgs};
+use super::arg_types::FromTargets;
+use super::args::RestoreTestArgs;
 use super::backup::chosen;
 use super::output::Output;
 use crate::domain::{Reason, Verdict, human_bytes};

@@ -90,7 +90,7 @@ impl Session {
             return Err(OperationError::new(Class::Key, "there is no identity to decrypt with")
                 .hint("set `keys.identity` in `lifeboat.toml`, for example { file = \"/run/secrets/identity\" }"));
         };
-        let text = reference.resolve().await.map_err(|error| OperationError {
+        let text = reference.resolve_whole().await.map_err(|error| OperationError {
             class: Class::Key,
             ..OperationError::from(error).during("the identity cannot be read")
         })?;

@@ -15,6 +15,8 @@ pub trait TargetKind: Send + Sync {
     fn name(&self) -> &'static str;
     /// The JSON Schema of the table.
     fn schema(&self) -> schemars::Schema;
+    /// Checks the table as it is written. Reads no secret and touches nothing.
+    fn check(&self, section: &Section) -> Result<(), ConfigError>;
     /// Checks the table, reads the secrets that it refers to, and makes a target of it. Touches no network.
     async fn configure(
         &self,
@@ -39,14 +41,22 @@ pub async fn configure(
     section: &Section,
     config_folder: &Path,
 ) -> Result<Box<dyn Target>, ConfigError> {
+    find(section)?.configure(name, section, config_folder).await
+}
+
+/// Checks a `[targets.NAME]` table as it is written.
+pub fn check(section: &Section) -> Result<(), ConfigError> {
+    find(section)?.check(section)
+}
+
+fn find(section: &Section) -> Result<&'static dyn TargetKind, ConfigError> {
     let known = || kinds().iter().map(|kind| format!("`{}`", kind.name())).collect::<Vec<_>>().join(", ");
-    let wanted = section
-        .text("type")
-        .ok_or_else(|| ConfigError { rendered: format!("target `{name}` has no `type`; it is one of {}", known()) })?;
-    let kind = kind(wanted).ok_or_else(|| ConfigError {
-        rendered: format!("target `{name}`: there is no type `{wanted}`; it is one of {}", known()),
-    })?;
-    kind.configure(name, section, config_folder).await
+    let Some(wanted) = section.text("type") else {
+        return Err(ConfigError::new(format!("a target has no `type`; it is one of {}", known())));
+    };
+    kind(wanted).ok_or_else(|| {
+        section.error_at("type", &format!("there is no target type `{wanted}`"), &format!("it is one of {}", known()))
+    })
 }
 
 /// The JSON Schema of each kind's table, for editors.

@@ -32,16 +32,22 @@ pub struct Restored<'a> {
 }
 
 type Configure = fn(&Section) -> Result<Box<dyn Check>, ConfigError>;
+type Schema = fn() -> schemars::Schema;
 
 /// The kinds of checks, each by the key that marks its table.
-const KINDS: [(&str, Configure); 1] = [("sql", sql::configure)];
+const KINDS: [(&str, Configure, Schema); 1] = [("sql", sql::configure, sql::schema)];
+
+/// The JSON Schema of each kind's table, for editors.
+pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+    KINDS.iter().map(|(key, _, schema)| (*key, schema())).collect()
+}
 
 /// Reads one `[[restore_test.check]]` table.
 pub fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
-    match KINDS.iter().find(|(key, _)| section.text(key).is_some()) {
-        Some((_, configure)) => configure(section),
+    match KINDS.iter().find(|(key, ..)| section.text(key).is_some()) {
+        Some((_, configure, _)) => configure(section),
         None => {
-            let keys: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
+            let keys: Vec<String> = KINDS.iter().map(|(key, ..)| format!("`{key}`")).collect();
             Err(ConfigError { rendered: format!("a check needs one of {} as text", keys.join(", ")) })
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Executor, Row, TypeInfo, ValueRef};
 
@@ -22,8 +23,12 @@ pub(super) fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError
     Ok(Box::new(section.parse::<SqlCheck>()?))
 }
 
+pub(super) fn schema() -> schemars::Schema {
+    schemars::schema_for!(Raw)
+}
+
 /// A `[[restore_test.check]]` table as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Raw {
     sql: String,
@@ -78,7 +83,7 @@ fn age(text: &str) -> Option<SignedDuration> {
 }
 
 /// A value that a configuration file can hold.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Bound {
     Bool(bool),

@@ -51,6 +51,10 @@ impl TargetKind for Kind {
         schemars::schema_for!(DirectorySection)
     }
 
+    fn check(&self, section: &Section) -> Result<(), ConfigError> {
+        section.parse::<DirectorySection>().map(drop)
+    }
+
     async fn configure(
         &self,
         name: &TargetName,

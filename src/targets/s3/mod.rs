@@ -54,6 +54,10 @@ impl TargetKind for Kind {
         schemars::schema_for!(settings::S3Section)
     }
 
+    fn check(&self, section: &Section) -> Result<(), ConfigError> {
+        settings::check(section)
+    }
+
     async fn configure(
         &self,
         name: &TargetName,

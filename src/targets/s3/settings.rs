@@ -95,6 +95,11 @@ pub struct S3Settings {
     pub checksum: Checksum,
 }
 
+/// Checks the table as it is written.
+pub(super) fn check(section: &Section) -> Result<(), ConfigError> {
+    section.parse::<S3Section>().map(drop)
+}
+
 /// Checks the table and reads the secrets that it refers to.
 pub(super) async fn resolve(
     name: &TargetName,
