@@ -182,11 +182,10 @@ class Bench:
                 self.compare()
 
     def describe(self):
-        psql = self.source.psql("bench")
         totals = {}
         for table in generate.ROWS:
-            counted = subprocess.run([*psql, "-c", f"copy {table} to stdout"], stdout=subprocess.PIPE, check=True)
-            totals[table] = len(counted.stdout)
+            counted = f"{self.source.client('psql')} -X -d bench -c 'copy {table} to stdout' | wc -c"
+            totals[table] = int(subprocess.run(["bash", "-o", "pipefail", "-c", counted], check=True, capture_output=True).stdout)
         total, rows = sum(totals.values()), sum(self.writer.rows.values())
         share = totals["statuses"] / total
         version = self.source.query("bench", "show server_version").strip()
