@@ -1,3 +1,6 @@
+//! Black-box tests against real servers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
 #[path = "support/collecting_sink.rs"]
 mod collecting_sink;
 #[path = "support/dump_server.rs"]
