@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lifeboat::config::Section;
 use lifeboat::domain::progress::Silent;
-use lifeboat::domain::{Fingerprint, PartSink, Place, SourceRecord};
+use lifeboat::domain::{Fingerprint, PartName, PartSink, Place, SourceRecord};
 use lifeboat::sources::postgres::PostgresRecord;
 use lifeboat::sources::postgres::introspect::introspect;
 use lifeboat::sources::{Context, SourceError, registry};
@@ -183,7 +183,7 @@ async fn a_large_table_is_read_in_ranges_and_a_huge_row_passes_whole() {
     let (record, parts) = dump(&server, "postgres", "").await;
     let details = PostgresRecord::of(&record).unwrap();
     let table = details.databases[0].tables.iter().find(|table| table.name == "big").unwrap();
-    let names: Vec<&str> = table.parts.iter().map(|part| part.as_str()).collect();
+    let names: Vec<&str> = table.parts.iter().map(PartName::as_str).collect();
     assert_eq!(
         names,
         ["postgres/table/public.big/0000", "postgres/table/public.big/0001", "postgres/table/public.big/0002"]

@@ -190,7 +190,7 @@ async fn pooler(socket: std::path::PathBuf, server: std::path::PathBuf) {
         Some(message)
     }
     let mut backend = tokio::net::UnixStream::connect(server).await.unwrap();
-    backend.write_all(b"\0\0\0\x28\0\x03\0\0user\0postgres\0database\0postgres\0\0").await.unwrap();
+    backend.write_all(b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0").await.unwrap();
     while message(&mut backend).await.unwrap()[0] != b'Z' {}
     let backend = std::sync::Arc::new(tokio::sync::Mutex::new(backend));
     let listener = tokio::net::UnixListener::bind(socket).unwrap();

@@ -104,7 +104,7 @@ impl TestServer {
     }
 
     pub(crate) fn url_as(&self, user: &str, database: &str) -> String {
-        let encoded: String = database.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = database.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
         let host = self.folder.path().display().to_string().replace('/', "%2F");
         format!("postgres://{user}@{host}/{encoded}")
     }
