@@ -10,6 +10,9 @@ mod mutations;
 mod postgres_load;
 #[path = "support/wire_server.rs"]
 mod postgres_server;
+//! Black-box tests against real servers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
 #[path = "support/collecting_sink.rs"]
 mod collecting_sink;
 #[path = "support/dump_server.rs"]
