@@ -1,3 +1,4 @@
+mod checks;
 mod inventory;
 #[path = "support/mutations.rs"]
 mod mutations;

@@ -100,8 +100,8 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     catalog(
         "a grant on a system view",
-        "GRANT SELECT ON pg_catalog.pg_user_mappings TO PUBLIC",
-        "system object table pg_user_mappings",
+        "GRANT SELECT ON pg_catalog.pg_cursors TO PUBLIC",
+        "system object table pg_cursors",
     ),
     catalog(
         "a grant on an extension's function",
