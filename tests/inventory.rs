@@ -1,6 +1,6 @@
 //! The second half of a proof against real servers: a restored catalog is equal, and each single change to it is named.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lifeboat::domain::Secret;
@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use crate::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/unusual_schema.sql");
 
 /// A throw-away server on a socket in a folder of its own; stops when dropped.
@@ -128,8 +128,8 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new(bin: &PathBuf) -> Self {
-        let (source, restored) = (Server::start(bin.clone()).await, Server::start(bin.clone()).await);
+    async fn new(bin: &Path) -> Self {
+        let (source, restored) = (Server::start(bin.to_owned()).await, Server::start(bin.to_owned()).await);
         source.run("createdb", &["unusual"]).await;
         let script = source.path("schema.sql");
         std::fs::copy(SCHEMA, &script).unwrap();

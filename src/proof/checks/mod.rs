@@ -38,13 +38,11 @@ const KINDS: [(&str, Configure); 1] = [("sql", sql::configure)];
 
 /// Reads one `[[restore_test.check]]` table.
 pub fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
-    match KINDS.iter().find(|(key, _)| section.text(key).is_some()) {
-        Some((_, configure)) => configure(section),
-        None => {
-            let keys: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
-            Err(ConfigError { rendered: format!("a check needs one of {} as text", keys.join(", ")) })
-        }
+    if let Some((_, configure)) = KINDS.iter().find(|(key, _)| section.text(key).is_some()) {
+        return configure(section);
     }
+    let keys: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
+    Err(ConfigError { rendered: format!("a check needs one of {} as text", keys.join(", ")) })
 }
 
 /// Runs the checks one after the other; as many results as checks, in their order.
