@@ -16,7 +16,7 @@ use super::fan_out::FanOut;
 use super::lock;
 use super::pipeline::BackupSink;
 use super::session::{OpenTarget, Session, read_info};
-use super::{Class, OperationError};
+use super::{Class, OperationError, targets_known};
 use crate::catalog::{CopyRow, RunRow, SnapshotRow};
 use crate::config::Job;
 use crate::domain::{Event, PartSink, RunId, SealedObject, SnapshotId, SourceRecord, human_bytes};
@@ -243,8 +243,15 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
     let (mut targets, mut infos, mut failed) = (vec![], vec![], vec![]);
     for target in session.targets(&job.backup.targets).await? {
         let looked = async {
-            target.target.probe().await.map_err(OperationError::from)?;
+            let known = targets_known::is_known(&session.config.state, &target)?;
+            if !known {
+                target.target.initialise().await?;
+            }
+            target.target.probe().await?;
             let info = read_info(&target).await?;
+            if known && info.is_none() {
+                return Err(targets_known::emptied(&session.config.state, &target));
+            }
             let held = list_packs(&target).await?;
             Ok::<_, OperationError>((info, held))
         };
@@ -313,6 +320,7 @@ async fn agree<'a>(
             let object = SealedObject::new(layout::info(), Bytes::from(info.encode())).expect("a public kind");
             target.target.put(&object).await?;
         }
+        targets_known::remember(&session.config.state, target)?;
     }
     Ok(info)
 }

@@ -12,6 +12,7 @@ pub mod restore;
 pub mod restore_test;
 pub mod session;
 pub mod snapshots;
+pub mod targets_known;
 
 pub use error::{Class, OperationError};
 pub use session::Session;

@@ -117,8 +117,11 @@ mod tests {
         let mut start = 0;
         for size in sizes.iter().copied().chain([usize::MAX]) {
             let stop = start + size.min(all.len() - start);
-            let record_ends =
-                ends.iter().filter(|&&end| start < end && end <= stop).map(|&end| (end - start) as u32).collect();
+            let record_ends = ends
+                .iter()
+                .filter(|&&end| start < end && end <= stop)
+                .map(|&end| u32::try_from(end - start).unwrap())
+                .collect();
             blocks.push(Block { data: all[start..stop].to_vec(), record_ends });
             start = stop;
         }

@@ -194,12 +194,10 @@ mod tests {
     use super::*;
 
     fn lines(entries: &[(&str, &str, &str)]) -> String {
-        entries
-            .iter()
-            .map(|(kind, name, attributes)| {
-                format!("{{\"kind\":{kind:?},\"name\":{name:?},\"attributes\":{attributes}}}\n")
-            })
-            .collect()
+        let line = |(kind, name, attributes): &(&str, &str, &str)| {
+            format!("{{\"kind\":{kind:?},\"name\":{name:?},\"attributes\":{attributes}}}\n")
+        };
+        entries.iter().map(line).collect::<Vec<_>>().concat()
     }
 
     fn compare(one: &str, other: &str) -> Result<InventoryComparison, ProofError> {

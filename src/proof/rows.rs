@@ -214,8 +214,11 @@ mod tests {
     /// The definition: rows by value with their surplus.
     fn reference(recorded: &[u16], restored: &[u16]) -> RowCounts {
         let mut surplus: HashMap<u16, i64> = HashMap::new();
-        recorded.iter().for_each(|row| *surplus.entry(*row).or_default() += 1);
-        restored.iter().for_each(|row| *surplus.entry(*row).or_default() -= 1);
+        for (rows, sign) in [(recorded, 1), (restored, -1)] {
+            for row in rows {
+                *surplus.entry(*row).or_default() += sign;
+            }
+        }
         let total = |sign: i64| surplus.values().map(|n| (n * sign).max(0)).sum::<i64>().unsigned_abs();
         RowCounts { missing: total(1), extra: total(-1) }
     }

@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn block(text: &str) -> Block {
-        let record_ends = text.match_indices('\n').map(|(at, _)| at as u32 + 1).collect();
+        let record_ends = text.match_indices('\n').map(|(at, _)| u32::try_from(at + 1).unwrap()).collect();
         Block { data: text.as_bytes().to_vec(), record_ends }
     }
 

@@ -2,25 +2,25 @@
 
 /// One change, made to a restored copy of `unusual_schema.sql`.
 #[derive(Debug, Clone, Copy)]
-pub struct Mutation {
-    pub name: &'static str,
-    pub sql: &'static str,
+pub(crate) struct Mutation {
+    pub(crate) name: &'static str,
+    pub(crate) sql: &'static str,
     /// What a mismatch must name: `<kind> <name>` for the catalog, part of the group's name for content.
-    pub what: &'static str,
-    pub seen_in: SeenIn,
-    pub needs: Needs,
+    pub(crate) what: &'static str,
+    pub(crate) seen_in: SeenIn,
+    pub(crate) needs: Needs,
 }
 
 /// Which half of a proof sees the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeenIn {
+pub(crate) enum SeenIn {
     Inventory,
     Content,
 }
 
 /// Where the change can be made at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
+pub(crate) enum Needs {
     Any,
     Contrib,
     Major(u32),
@@ -42,7 +42,7 @@ impl Mutation {
 }
 
 /// Each runs by itself, within one transaction that may be rolled back.
-pub const MUTATIONS: &[Mutation] = &[
+pub(crate) const MUTATIONS: &[Mutation] = &[
     // Content.
     content("a value", "UPDATE app.full_identity SET b = 'other' WHERE a = 3", "app.full_identity"),
     content("a value to null", "UPDATE app.full_identity SET b = NULL WHERE a = 5", "app.full_identity"),
@@ -100,8 +100,8 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     catalog(
         "a grant on a system view",
-        "GRANT SELECT ON pg_catalog.pg_user_mappings TO PUBLIC",
-        "system object table pg_user_mappings",
+        "GRANT SELECT ON pg_catalog.pg_cursors TO PUBLIC",
+        "system object table pg_cursors",
     ),
     catalog(
         "a grant on an extension's function",

@@ -311,7 +311,7 @@ CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(inter
 
 -- Grants on what the server brings.
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO unusual_auditor;
-REVOKE SELECT ON pg_catalog.pg_user_mappings FROM PUBLIC;
+REVOKE SELECT ON pg_catalog.pg_cursors FROM PUBLIC;
 
 \if :contrib
 CREATE EXTENSION btree_gist SCHEMA "Odd ""Schema"" ü";

@@ -24,13 +24,11 @@ pub async fn connect(place: &Place, database: Option<&str>, limit: Duration) -> 
         options = options.database(database);
     }
     let connecting = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(&options));
-    let mut connection = match connecting.await {
-        Ok(connection) => connection.map_err(failed)?,
-        Err(_) => {
-            let why = format!("no answer within {} s", CONNECT_LIMIT.as_secs());
-            return Err(ProofError::Query { what: format!("connecting to {}", place.url), why });
-        }
+    let Ok(connected) = connecting.await else {
+        let why = format!("no answer within {} s", CONNECT_LIMIT.as_secs());
+        return Err(ProofError::Query { what: format!("connecting to {}", place.url), why });
     };
+    let mut connection = connected.map_err(failed)?;
     let pinned = format!(
         "SET default_transaction_read_only = on; SET statement_timeout = {}; SET TimeZone = 'UTC'; \
          SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET row_security = off",

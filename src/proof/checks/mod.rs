@@ -44,13 +44,11 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
 
 /// Reads one `[[restore_test.check]]` table.
 pub fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
-    match KINDS.iter().find(|(key, ..)| section.text(key).is_some()) {
-        Some((_, configure, _)) => configure(section),
-        None => {
-            let keys: Vec<String> = KINDS.iter().map(|(key, ..)| format!("`{key}`")).collect();
-            Err(ConfigError { rendered: format!("a check needs one of {} as text", keys.join(", ")) })
-        }
+    if let Some((_, configure, _)) = KINDS.iter().find(|(key, ..)| section.text(key).is_some()) {
+        return configure(section);
     }
+    let keys: Vec<String> = KINDS.iter().map(|(key, ..)| format!("`{key}`")).collect();
+    Err(ConfigError { rendered: format!("a check needs one of {} as text", keys.join(", ")) })
 }
 
 /// Runs the checks one after the other; as many results as checks, in their order.

@@ -17,7 +17,7 @@ use crate::config::{ConfigError, Section};
 use crate::domain::verdict::CheckResult;
 
 /// A check that needs longer asks too much of a scratch instance.
-const QUERY_LIMIT: Duration = Duration::from_secs(600);
+const QUERY_LIMIT: Duration = Duration::from_mins(10);
 
 pub(super) fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
     Ok(Box::new(section.parse::<SqlCheck>()?))

@@ -1,0 +1,42 @@
+//! Which targets this installation has written to: one that held a repository and shows none is unmounted or was emptied, and
+//! must not quietly get a new one.
+
+use std::path::{Path, PathBuf};
+
+use super::session::OpenTarget;
+use super::{Class, OperationError};
+
+fn marker(state: &Path, target: &OpenTarget) -> PathBuf {
+    state.join("targets").join(target.name.as_str())
+}
+
+/// Whether a repository was made or found at this very place before.
+pub fn is_known(state: &Path, target: &OpenTarget) -> Result<bool, OperationError> {
+    let marker = marker(state, target);
+    match std::fs::read_to_string(&marker) {
+        Ok(place) => Ok(place.trim_end() == target.target.place()),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(why) => Err(failed(&marker, why)),
+    }
+}
+
+pub fn remember(state: &Path, target: &OpenTarget) -> Result<(), OperationError> {
+    let marker = marker(state, target);
+    let folder = state.join("targets");
+    std::fs::create_dir_all(&folder).map_err(|why| failed(&marker, why))?;
+    std::fs::write(&marker, format!("{}\n", target.target.place())).map_err(|why| failed(&marker, why))
+}
+
+/// The target was known and shows no repository.
+pub fn emptied(state: &Path, target: &OpenTarget) -> OperationError {
+    OperationError::new(Class::Target, format!("{} held a repository and shows none now", target.target.place())).hint(
+        format!(
+            "is it mounted? if it was emptied on purpose, remove `{}` and the next run starts a new copy there",
+            marker(state, target).display()
+        ),
+    )
+}
+
+fn failed(marker: &Path, why: std::io::Error) -> OperationError {
+    OperationError::new(Class::Bug, format!("`{}` cannot be used", marker.display())).cause(why)
+}
