@@ -5,7 +5,7 @@ use lifeboat::domain::{Block, Secret};
 use lifeboat::sources::postgres::wire::{ConnectOptions, Connection, Filled, WireError};
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres_server::TestServer;
+use crate::dump_server::TestServer;
 
 const BLOCK: usize = 256 << 10;
 

@@ -5,7 +5,7 @@ use crate::sources::SourceError;
 use crate::system::process::ProcessError;
 
 /// Gives an error of the wire its class and its hint. `what` says what was being done, and where.
-pub fn wire(what: impl Into<String>, error: WireError) -> SourceError {
+pub(super) fn wire(what: impl Into<String>, error: WireError) -> SourceError {
     let what = what.into();
     let why = error.to_string();
     match error {
@@ -81,9 +81,11 @@ fn server(what: String, why: String, error: &ServerError) -> SourceError {
 }
 
 /// An error of `pg_dump` or `pg_dumpall`; its last words say more than its status.
-pub fn process(what: impl Into<String>, error: &ProcessError) -> SourceError {
+pub(super) fn process(what: impl Into<String>, error: &ProcessError) -> SourceError {
     let (what, why) = (what.into(), error.to_string());
-    if why.contains("conflict with recovery") || why.contains("could not obtain lock") || why.contains("lock timeout") {
+    // `--lock-wait-timeout` is a statement timeout to the server.
+    let waited = ["conflict with recovery", "could not obtain lock", "lock timeout", "statement timeout"];
+    if waited.iter().any(|words| why.contains(words)) {
         let hint = "another session took or waits for an exclusive lock, or the standby replayed one".to_owned();
         return SourceError::Changed { what, why, hint };
     }

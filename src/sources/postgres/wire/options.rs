@@ -180,8 +180,8 @@ impl ConnectOptions {
         }
         match &self.password {
             Some(password) => program.secret_env("PGPASSWORD", password.clone()),
-            // An empty file: `~/.pgpass` of whoever runs us is not part of the configuration.
-            None => program.env("PGPASSFILE", "/dev/null"),
+            // A file that cannot be: `~/.pgpass` of whoever runs us is not part of the configuration.
+            None => program.env("PGPASSFILE", "/dev/null/none"),
         }
     }
 

@@ -10,10 +10,15 @@ pub fn quote_qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_ident(schema), quote_ident(name))
 }
 
-/// A text constant; with backslashes as `E'...'`, which means the same whatever `standard_conforming_strings` says.
+/// A text constant on one line; with backslashes or line ends as `E'...'`, which means the same whatever
+/// `standard_conforming_strings` says.
 pub fn quote_literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
-    if doubled.contains('\\') { format!(" E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+    if doubled.contains(['\\', '\n', '\r']) {
+        format!(" E'{}'", doubled.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r"))
+    } else {
+        format!("'{doubled}'")
+    }
 }
 
 #[cfg(test)]
@@ -25,6 +30,6 @@ mod tests {
         assert_eq!(quote_ident("a\"b"), "\"a\"\"b\"");
         assert_eq!(quote_qualified("s", "t\n"), "\"s\".\"t\n\"");
         assert_eq!(quote_literal("it's"), "'it''s'");
-        assert_eq!(quote_literal("a\\'b"), " E'a\\\\''b'");
+        assert_eq!(quote_literal("a\\'b\n"), " E'a\\\\''b\\n'");
     }
 }

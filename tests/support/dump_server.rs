@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// One running server with trust authentication for the superuser `postgres`.
-pub struct TestServer {
+pub(crate) struct TestServer {
     folder: tempfile::TempDir,
     running: Running,
 }
 
 /// The newest installed server's programs.
-pub fn server_bin() -> PathBuf {
+pub(crate) fn server_bin() -> PathBuf {
     let mut majors: Vec<u32> = std::fs::read_dir("/usr/lib/postgresql")
         .expect("a Postgres server is installed (`apt install postgresql`)")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -29,12 +29,12 @@ pub fn server_bin() -> PathBuf {
 }
 
 impl TestServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_settings(&[]).await
     }
 
     /// `settings` are lines of `postgresql.conf`.
-    pub async fn with_settings(settings: &[&str]) -> Self {
+    pub(crate) async fn with_settings(settings: &[&str]) -> Self {
         let folder = private_folder();
         let data = folder.path().join("data");
         let initdb = Program::new(server_bin().join("initdb"))
@@ -56,7 +56,7 @@ impl TestServer {
     }
 
     /// A hot standby that streams from this server.
-    pub async fn standby(&self) -> Self {
+    pub(crate) async fn standby(&self) -> Self {
         let folder = private_folder();
         let backup = Program::new(server_bin().join("pg_basebackup"))
             .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", "postgres", "-h"])
@@ -92,22 +92,22 @@ impl TestServer {
         panic!("the server did not start");
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Lines of `pg_hba.conf`, in force at once.
-    pub async fn set_hba(&self, lines: &str) {
+    pub(crate) async fn set_hba(&self, lines: &str) {
         std::fs::write(self.folder.path().join("data/pg_hba.conf"), lines).unwrap();
         self.sql("postgres", "SELECT pg_reload_conf()").await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
-    pub fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         self.url_as("postgres", database)
     }
 
-    pub fn url_as(&self, user: &str, database: &str) -> String {
+    pub(crate) fn url_as(&self, user: &str, database: &str) -> String {
         let encoded: String = database.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let host = self.folder.path().display().to_string().replace('/', "%2F");
         format!("postgres://{user}@{host}/{encoded}")
@@ -118,12 +118,12 @@ impl TestServer {
         Connection::connect(&options, &CancellationToken::new()).await
     }
 
-    pub async fn connect(&self, database: &str) -> Connection {
+    pub(crate) async fn connect(&self, database: &str) -> Connection {
         self.try_connect(database).await.unwrap()
     }
 
     /// Runs statements as the superuser and returns the first column of the rows.
-    pub async fn sql(&self, database: &str, sql: &str) -> Vec<String> {
+    pub(crate) async fn sql(&self, database: &str, sql: &str) -> Vec<String> {
         let mut connection = self.connect(database).await;
         let rows = connection.query(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
         connection.close().await;

@@ -1,0 +1,268 @@
+//! One database from snapshot to record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::catalog::{self, Listing, Rules, Sequence, Table};
+use super::client::Client;
+use super::programs::{self, Archive};
+use super::record::{DatabaseRecord, Extension, TableRecord};
+use super::server::Server;
+use super::snapshot::{self, Held, Wanted};
+use super::tables::{self, Plan, View};
+use super::wire::{ConnectOptions, WireError};
+use super::{failure, session, small};
+use crate::domain::record::{Instant, PartGroup};
+use crate::domain::{Event, Gap, PartName, PartSink};
+use crate::sources::bridge::LaneThread;
+use crate::sources::{Context, SourceError};
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// What every database of a job shares.
+pub(super) struct Job<'a> {
+    pub(super) context: &'a Context,
+    pub(super) sink: &'a Arc<dyn PartSink>,
+    pub(super) server: &'a Server,
+    pub(super) rules: &'a Rules,
+    pub(super) lock_timeout: Duration,
+    /// Absent when a recorded dump is repeated: the archive is not compared.
+    pub(super) client: Option<&'a Client>,
+}
+
+/// One database's share of the record.
+pub(super) struct Dumped {
+    pub(super) record: DatabaseRecord,
+    pub(super) instant: Instant,
+    pub(super) groups: Vec<PartGroup>,
+    pub(super) gaps: Vec<Gap>,
+}
+
+/// Dumps the database that `options` names. `like` is an earlier record to repeat: its columns and exclusions.
+pub(super) async fn database(
+    job: &Job<'_>,
+    options: &ConnectOptions,
+    like: Option<&DatabaseRecord>,
+) -> Result<Dumped, SourceError> {
+    let wanted = Wanted { options, rules: job.rules, standby: job.server.standby, lock_timeout: job.lock_timeout };
+    let mut held = snapshot::take(&wanted, &job.context.cancel).await?;
+    let name = like.map_or(options.database.as_str(), |like| like.name.as_str());
+    let prefix = PartName::component(name);
+    let part = |what: &str| PartName::from_components(&[&prefix, what]);
+
+    let mut record = describe(&mut held, name).await?;
+    let sequences = catalog::sequences(&mut held.leader, &held.listing, job.rules).await?;
+    refuse_unreadable(&sequences, &options.place())?;
+    record.sequence_count = sequences.len() as u64;
+    (record.sequences, record.large_objects, record.inventory) =
+        (part("sequences"), part("large-objects"), part("inventory"));
+    record.archive = job.client.map(|_| part("archive"));
+    if let Some(like) = like {
+        record.excluded_schemas.clone_from(&like.excluded_schemas);
+        record.excluded_tables.clone_from(&like.excluded_tables);
+    }
+    let gaps = gaps(&held.listing, job.server.standby);
+
+    let plan = Arc::new(plan(&prefix, &held.listing, job.server, like));
+    run(job, options, &mut held, &plan, &record, &sequences).await?;
+
+    let Held { mut leader, at, .. } = held;
+    // The locks held until here: nothing was truncated, rewritten or dropped under the copies.
+    leader
+        .execute("COMMIT")
+        .await
+        .map_err(|error| failure::wire(format!("end of the snapshot of {}", options.place()), error))?;
+    leader.close().await;
+
+    let mut groups = Vec::with_capacity(plan.tables.len());
+    for (index, planned) in plan.tables.iter().enumerate() {
+        let rows = plan.rows(index);
+        let component = PartName::component(&planned.table.quoted);
+        groups.push(PartGroup {
+            name: format!("{prefix}/table/{component}"),
+            parts: planned.parts.clone(),
+            engine_count: Some(rows),
+            compared: true,
+        });
+        record.tables.push(TableRecord {
+            schema: planned.table.schema.clone(),
+            name: planned.table.name.clone(),
+            columns: planned.columns.clone(),
+            parts: planned.parts.clone(),
+            rows,
+            size_bytes: planned.table.heap_bytes + planned.table.toast_bytes,
+            filtered: planned.table.filter.as_ref().is_some_and(|filter| !filter.is_empty()),
+        });
+    }
+    let small = |part: &PartName| PartGroup {
+        name: part.as_str().to_owned(),
+        parts: vec![part.clone()],
+        engine_count: None,
+        compared: true,
+    };
+    groups.extend([small(&record.sequences), small(&record.large_objects)]);
+    Ok(Dumped { instant: Instant { of: format!("database {name}"), at }, record, groups, gaps })
+}
+
+/// Runs everything that depends on the snapshot at once; the first failure ends the rest.
+async fn run(
+    job: &Job<'_>,
+    options: &ConnectOptions,
+    held: &mut Held,
+    plan: &Arc<Plan>,
+    record: &DatabaseRecord,
+    sequences: &[Sequence],
+) -> Result<(), SourceError> {
+    let context = job.context;
+    let view = View {
+        options: options.clone(),
+        snapshot: held.id.clone(),
+        lock_timeout: job.lock_timeout,
+        cancel: context.cancel.clone(),
+    };
+    let mut copying = tables::start(&view, plan, job.sink, context.lanes.max(1));
+    let (leader, listing, snapshot) = (&mut held.leader, &held.listing, &held.id);
+
+    let archive = async {
+        let (Some(client), Some(part)) = (job.client, &record.archive) else { return Ok(()) };
+        let lock_timeout = job.lock_timeout;
+        let archive = Archive { client, options, snapshot, listing, lock_timeout, part: part.clone() };
+        programs::archive(context, &archive, job.sink).await
+    };
+    let led = async {
+        let mut lane = LaneThread::start(job.sink);
+        small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
+        small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
+        let part = record.inventory.clone();
+        small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await?;
+        while let Some(ended) = copying.join_next().await {
+            ended.map_err(|error| SourceError::Failed {
+                what: "copying session".to_owned(),
+                why: error.to_string(),
+                hint: String::new(),
+            })??;
+        }
+        tables::copy_blocked(leader, plan, &mut lane).await?;
+        lane.close().await?;
+        Ok::<(), SourceError>(())
+    };
+    let work = async { tokio::try_join!(archive, led).map(drop) };
+    let result = tokio::select! {
+        result = work => result,
+        () = context.cancel.cancelled() => Err(SourceError::Cancelled),
+        () = tell(context, plan) => unreachable!("progress is told for ever"),
+    };
+    // After a failure: no session outlives its dump.
+    copying.shutdown().await;
+    result
+}
+
+async fn tell(context: &Context, plan: &Plan) {
+    let mut ticks = tokio::time::interval(TELL_EVERY);
+    loop {
+        ticks.tick().await;
+        context.progress.event(Event::Advance {
+            job: context.job.clone(),
+            phase: "dump".to_owned(),
+            done_bytes: plan.done_bytes.load(Ordering::Relaxed),
+            total_bytes: Some(plan.total_bytes),
+        });
+    }
+}
+
+/// Tables with rows and the columns to read. A repeated dump keeps the recorded order, since a restored table may have
+/// another; where the columns themselves differ, the table's own are read and the comparison says so.
+fn plan(prefix: &str, listing: &Listing, server: &Server, like: Option<&DatabaseRecord>) -> Plan {
+    let recorded: HashMap<(&str, &str), &TableRecord> = like
+        .map(|like| like.tables.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect())
+        .unwrap_or_default();
+    let columns = |table: &Table| {
+        let Some(like) = recorded.get(&(table.schema.as_str(), table.name.as_str())) else {
+            return table.columns.clone();
+        };
+        let sorted = |columns: &[String]| {
+            let mut columns = columns.to_vec();
+            columns.sort();
+            columns
+        };
+        if sorted(&like.columns) == sorted(&table.columns) { like.columns.clone() } else { table.columns.clone() }
+    };
+    let tables = listing.tables.iter().filter(|table| table.holds_rows(server.standby));
+    Plan::make(prefix, tables.map(|table| (table.clone(), columns(table))).collect(), server.version_num)
+}
+
+pub(super) fn gaps(listing: &Listing, standby: bool) -> Vec<Gap> {
+    let mut gaps = listing.gaps.clone();
+    for table in &listing.tables {
+        let why = match table.kind {
+            'f' => "foreign table: no data of its own",
+            'r' if standby && table.unlogged => "unlogged: its rows are not on a standby",
+            _ => continue,
+        };
+        gaps.push(Gap { what: format!("rows of table {}", table.quoted), why: why.to_owned() });
+    }
+    gaps
+}
+
+pub(super) fn refuse_unreadable(sequences: &[Sequence], place: &str) -> Result<(), SourceError> {
+    let unreadable: Vec<&str> =
+        sequences.iter().filter(|sequence| !sequence.readable).map(|sequence| sequence.quoted.as_str()).collect();
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    Err(SourceError::Refused {
+        what: format!("backup of {place}"),
+        why: format!("permission denied for {} sequences, such as {}", unreadable.len(), unreadable[0]),
+        hint: "`GRANT SELECT ON ALL SEQUENCES IN SCHEMA schema TO role`, or `GRANT pg_read_all_data TO role`"
+            .to_owned(),
+    })
+}
+
+async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceError> {
+    let place = held.leader.options().place();
+    let fail = |error: WireError| failure::wire(format!("description of {place}"), error);
+    let extensions: Vec<Extension> = catalog::extensions(&mut held.leader).await?;
+    let version = session::version_num(&mut held.leader).await?;
+    // The provider's own locale has had three homes.
+    let (provider, locale) = match version {
+        170_000.. => ("datlocprovider::text", "datlocale"),
+        150_000.. => ("datlocprovider::text", "daticulocale"),
+        _ => ("'c'", "NULL::text"),
+    };
+    let sql = format!(
+        "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, {provider}, {locale}, \
+         pg_catalog.pg_database_size(oid), (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class) \
+         FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
+    );
+    let row = held.leader.query_one(&sql).await.map_err(fail)?;
+    let text = |column| row.text(column).unwrap_or_default().to_owned();
+    let encoding = text(0);
+    let locale_provider = match row.text(3) {
+        Some("i") => "icu",
+        Some("b") => "builtin",
+        _ => "libc",
+    };
+    Ok(DatabaseRecord {
+        name: name.to_owned(),
+        text_encoding: session::text_encoding(&encoding).to_owned(),
+        encoding,
+        collate: text(1),
+        ctype: text(2),
+        locale_provider: locale_provider.to_owned(),
+        locale: row.text(4).map(str::to_owned),
+        size_bytes: row.number(5).map_err(fail)?,
+        relation_count: row.number(6).map_err(fail)?,
+        extensions,
+        excluded_schemas: held.listing.excluded.schemas.clone(),
+        excluded_tables: held.listing.excluded.tables.clone(),
+        archive: None,
+        sequences: PartName::from_components(&["sequences"]),
+        large_objects: PartName::from_components(&["large-objects"]),
+        inventory: PartName::from_components(&["inventory"]),
+        tables: Vec::new(),
+        sequence_count: 0,
+    })
+}

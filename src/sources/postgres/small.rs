@@ -1,0 +1,125 @@
+//! What the leader reads itself, in the snapshot's own transaction: sequences, large objects, the inventory.
+
+use super::catalog::Sequence;
+use super::failure;
+use super::inventory::{self, Exclusions};
+use super::wire::{Connection, quote_literal};
+use crate::domain::PartName;
+use crate::sources::SourceError;
+use crate::sources::bridge::{LaneThread, RecordWriter};
+
+/// How many sequences one query reads.
+const SEQUENCE_BATCH: usize = 200;
+/// The most that one line of a large object holds, before it is written in hexadecimal.
+const SLICE_BYTES: u64 = 256 << 10;
+
+/// One `SELECT pg_catalog.setval(...);` a line, by name. Stock `psql -f` loads it.
+///
+/// Sequences are not versioned: the value may be later than the snapshot, never earlier.
+pub(super) async fn sequences(
+    leader: &mut Connection,
+    sequences: &[Sequence],
+    lane: &mut LaneThread,
+    part: PartName,
+) -> Result<(), SourceError> {
+    let mut writer = RecordWriter::begin(lane, part).await?;
+    for batch in sequences.chunks(SEQUENCE_BATCH) {
+        let each =
+            |(at, sequence): (usize, &Sequence)| format!("SELECT {at}, last_value, is_called FROM {}", sequence.quoted);
+        let sql = batch.iter().enumerate().map(each).collect::<Vec<_>>().join(" UNION ALL ") + " ORDER BY 1";
+        let rows = leader.query(&sql).await.map_err(|error| failure::wire("values of sequences", error))?;
+        for (sequence, row) in batch.iter().zip(&rows) {
+            let called = if row.text(2) == Some("t") { "true" } else { "false" };
+            let value = row.text(1).unwrap_or_default();
+            let line = format!("SELECT pg_catalog.setval({}, {value}, {called});\n", quote_literal(&sequence.quoted));
+            writer.record(line.as_bytes()).await?;
+        }
+        if rows.len() != batch.len() {
+            return Err(SourceError::Failed {
+                what: "values of sequences".to_owned(),
+                why: format!("{} of {} came back", rows.len(), batch.len()),
+                hint: String::new(),
+            });
+        }
+    }
+    writer.finish().await?;
+    Ok(())
+}
+
+/// One `SELECT pg_catalog.lo_put(...);` a line, by object and offset, in slices of 256 KiB. The archive creates the objects.
+pub(super) async fn large_objects(
+    leader: &mut Connection,
+    lane: &mut LaneThread,
+    part: PartName,
+) -> Result<(), SourceError> {
+    let fail = |error| failure::wire("large objects", error);
+    let mut writer = RecordWriter::begin(lane, part).await?;
+    // Most objects fit one slice: one query reads the first slice of all, and only long objects are asked again.
+    let mut long: Vec<u32> = Vec::new();
+    let full = SLICE_BYTES * 2 + 2;
+    let sql = format!(
+        "SELECT oid, pg_catalog.lo_get(oid, 0, {SLICE_BYTES}) FROM pg_catalog.pg_largeobject_metadata ORDER BY oid"
+    );
+    let mut rows = leader.rows(&sql).await.map_err(fail)?;
+    while let Some(row) = rows.next().await.map_err(fail)? {
+        let (oid, slice) = (row.number::<u32>(0).map_err(fail)?, row.required(1).map_err(fail)?);
+        write_slice(&mut writer, oid, 0, slice).await?;
+        if slice.len() as u64 == full {
+            long.push(oid);
+        }
+    }
+    for oid in long {
+        let mut offset = SLICE_BYTES;
+        loop {
+            let sql = format!("SELECT pg_catalog.lo_get({oid}, {offset}, {SLICE_BYTES})");
+            let row = leader.query_one(&sql).await.map_err(fail)?;
+            let slice = row.required(0).map_err(fail)?;
+            write_slice(&mut writer, oid, offset, slice).await?;
+            if (slice.len() as u64) < full {
+                break;
+            }
+            offset += SLICE_BYTES;
+        }
+    }
+    writer.finish().await?;
+    Ok(())
+}
+
+/// `slice` is a bytea as text: `\x` and hexadecimal digits. An empty one says nothing.
+async fn write_slice(writer: &mut RecordWriter<'_>, oid: u32, offset: u64, slice: &str) -> Result<(), SourceError> {
+    if slice.len() > 2 {
+        let line = format!("SELECT pg_catalog.lo_put({oid}, {offset}, '{slice}');\n");
+        writer.record(line.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// One JSON object a line, by kind and name.
+pub(super) async fn inventory(
+    leader: &mut Connection,
+    server_version_num: u32,
+    exclusions: &Exclusions,
+    lane: &mut LaneThread,
+    part: PartName,
+) -> Result<(), SourceError> {
+    let mut writer = RecordWriter::begin(lane, part).await?;
+    for query in inventory::queries(server_version_num, exclusions) {
+        let fail = |error| failure::wire(format!("inventory of kind `{}`", query.kind), error);
+        let kind = serde_json::Value::from(query.kind);
+        let mut rows = leader.rows(&query.sql).await.map_err(fail)?;
+        while let Some(row) = rows.next().await.map_err(fail)? {
+            let name = serde_json::Value::from(row.required(0).map_err(fail)?);
+            let attributes = row.required(1).map_err(fail)?;
+            let attributes: serde_json::Value =
+                serde_json::from_str(attributes).map_err(|error| SourceError::Failed {
+                    what: format!("inventory of kind `{}`", query.kind),
+                    why: error.to_string(),
+                    hint: String::new(),
+                })?;
+            let line = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
+            writer.record(line.as_bytes()).await?;
+        }
+    }
+    writer.finish().await?;
+    Ok(())
+}
