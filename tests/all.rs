@@ -11,8 +11,6 @@ mod inventory;
 mod mutations;
 mod postgres_dump;
 mod postgres_load;
-#[path = "support/wire_server.rs"]
-mod postgres_server;
 mod postgres_wire;
 mod report;
 mod scratch;

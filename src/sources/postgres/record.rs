@@ -15,6 +15,9 @@ pub struct PostgresRecord {
     pub server_version_num: u32,
     /// Of the cluster, from its control file; empty where the provider hides it.
     pub system_identifier: String,
+    /// The role that made the cluster (oid 10); a scratch cluster is made by a role of the same name, so owners are equal.
+    #[serde(default)]
+    pub superuser: String,
     pub standby: bool,
     /// As `shared_preload_libraries` lists them.
     pub preload_libraries: Vec<String>,

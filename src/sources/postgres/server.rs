@@ -16,6 +16,8 @@ pub(super) struct Server {
     pub(super) standby: bool,
     /// Empty where the provider hides it.
     pub(super) system_identifier: String,
+    /// The role that made the cluster.
+    pub(super) superuser: String,
     /// `None` where the role may not see it.
     pub(super) preload_libraries: Option<Vec<String>>,
     pub(super) reads_passwords: bool,
@@ -40,7 +42,8 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg
      pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT'), \
      pg_catalog.current_setting('max_locks_per_transaction')::bigint * \
        (pg_catalog.current_setting('max_connections')::bigint + \
-        pg_catalog.current_setting('max_prepared_transactions')::bigint)";
+        pg_catalog.current_setting('max_prepared_transactions')::bigint), \
+     (SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10)";
 
 /// Connects, refuses what a dump cannot work with, and asks what the server is.
 pub(super) async fn inspect(
@@ -75,6 +78,7 @@ async fn facts(connection: &mut Connection) -> Result<Server, WireError> {
         version: version.split_whitespace().next().unwrap_or(version).to_owned(),
         standby: row.flag(2)?,
         system_identifier: String::new(),
+        superuser: row.text(6).unwrap_or_default().to_owned(),
         preload_libraries: preload,
         reads_passwords: row.flag(4)?,
         lock_slots: row.number(5)?,

@@ -198,6 +198,7 @@ impl PostgresSource {
         let details = PostgresRecord {
             server_version_num: server.version_num,
             system_identifier: server.system_identifier.clone(),
+            superuser: server.superuser.clone(),
             standby: server.standby,
             preload_libraries: server.preload_libraries.clone().unwrap_or_default(),
             tools: client.map(|client| vec![tool(client, "pg_dump"), tool(client, "pg_dumpall")]).unwrap_or_default(),

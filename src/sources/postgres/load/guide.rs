@@ -84,12 +84,14 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
     });
     step("Sequences and large objects", &scripts.collect::<Vec<_>>());
     step("Indexes, constraints, triggers, views", &restore("post-data", " --jobs=2").into_iter().collect::<Vec<_>>());
-    // `--create` brings comment, grants and settings of the database itself; its CREATE is dropped, as that is done above.
+    // The database was created above, so of what `--create` brings only the rest is run.
     let settings = archive.map(|archive| {
+        let archive = shell(archive);
         format!(
-            "pg_restore --create --no-tablespaces --section=pre-data --use-list=/dev/null -f - {} | \
-             grep -v '^CREATE DATABASE ' | psql -X -v ON_ERROR_STOP=1 -d postgres -f -",
-            shell(archive)
+            "pg_restore --create --list {archive} | \\\n  \
+             grep -E ' (DATABASE|DATABASE PROPERTIES|(ACL|COMMENT|SECURITY LABEL) - DATABASE) ' > database.list\n\
+             pg_restore --create --no-tablespaces --section=pre-data --use-list=database.list -f - {archive} | \\\n  \
+             grep -v '^CREATE DATABASE ' | psql -X -v ON_ERROR_STOP=1 -d postgres -f -"
         )
     });
     step("Owner and settings of the database", &settings.into_iter().collect::<Vec<_>>());

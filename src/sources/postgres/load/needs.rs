@@ -24,7 +24,7 @@ pub fn needs(record: &SourceRecord) -> ScratchNeeds {
         engine: "postgres".to_owned(),
         major: details.server_version_num / 10_000,
         extensions: extensions.into_iter().collect(),
-        superuser: superuser(record),
+        superuser: details.superuser.clone(),
         locales: locales.into_iter().collect(),
         // The cluster's own encoding matters to nothing that is loaded: each database brings its own.
         encoding: details.databases.first().map(|database| database.encoding.clone()).unwrap_or_default(),
@@ -32,9 +32,4 @@ pub fn needs(record: &SourceRecord) -> ScratchNeeds {
         bytes: bytes.saturating_mul(DISK_PERCENT) / 100,
         relations: details.databases.iter().map(|database| database.relation_count).max().unwrap_or_default(),
     }
-}
-
-/// The bootstrap superuser of the source's cluster; empty where the record does not say.
-fn superuser(record: &SourceRecord) -> String {
-    record.details.get("superuser").and_then(|name| name.as_str()).unwrap_or_default().to_owned()
 }

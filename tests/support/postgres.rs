@@ -1,0 +1,358 @@
+//! Real Postgres servers for tests: a private directory, a unix socket, no port, ended with the test.
+//!
+//! The server's life hangs on a pipe that only the test holds, so it ends however the test does, also by `kill -9`.
+//! A data directory is made once for each major version and build folder, and copied after that (a copy costs a tenth).
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lifeboat::domain::Place;
+use lifeboat::system::user;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Loses nothing that a test could miss: the machine does not crash under it.
+const FAST: &str = "
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+shared_buffers = 32MB
+max_wal_size = 2GB
+unix_socket_permissions = 0777
+log_min_messages = warning
+log_line_prefix = '%m [%p] %d '
+";
+
+/// Runs the server; ends it at once when the pipe to the test closes, and itself when the server ends.
+const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=$!; \
+    { read -r _ <&3; kill -QUIT $server; } & reader=$!; \
+    wait $server; status=$?; kill $reader; exit $status";
+
+/// One running server. Dropping it ends it and removes its files.
+pub(crate) struct TestServer {
+    root: tempfile::TempDir,
+    bin: PathBuf,
+    guard: Option<Child>,
+}
+
+impl TestServer {
+    /// A server of the newest installed major, with a superuser `postgres` that needs no password.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with settings of its own: `("max_locks_per_transaction", "64")`. Values are quoted here.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_in(&bin_directory(), settings)
+    }
+
+    /// A server of another major, where the environment names one: `LIFEBOAT_PG16` or `LIFEBOAT_PG18` is a directory that holds
+    /// `initdb` or `bin/initdb`.
+    pub(crate) fn other_major() -> Option<Self> {
+        other_bin_directory().map(|bin| Self::start_in(&bin, &[]))
+    }
+
+    /// A server from the programs in `bin`.
+    pub(crate) fn start_in(bin: &Path, settings: &[(&str, &str)]) -> Self {
+        let root = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let data = root.path().join("data");
+        copy(&template(bin), &data);
+        new_identity(&data.join("global/pg_control"));
+        // A new log, with the new identity in its first page.
+        run(as_server(&bin.join("pg_resetwal")).arg("-D").arg(&data));
+        user::give(root.path(), user::server_user().as_ref()).unwrap();
+        let mut config = std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
+        config.write_all(FAST.as_bytes()).unwrap();
+        writeln!(config, "listen_addresses = ''\nunix_socket_directories = '{}'", root.path().display()).unwrap();
+        for (name, value) in settings {
+            writeln!(config, "{name} = '{}'", value.replace('\'', "''")).unwrap();
+        }
+        let mut server = Self { root, bin: bin.to_owned(), guard: None };
+        server.resume();
+        server
+    }
+
+    /// Starts it again after [`TestServer::stop`], on the same data.
+    pub(crate) fn resume(&mut self) {
+        assert!(self.guard.is_none(), "the server runs already");
+        let mut command = as_server(Path::new("sh"));
+        command.args(["-c", GUARD, "guard"]).arg(self.bin.join("postgres")).arg("-D").arg(self.data());
+        command.env("LOG", self.log_file()).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        let mut guard = command.spawn().unwrap();
+        let start = Instant::now();
+        while !ready(&self.data()) {
+            let ended = guard.try_wait().unwrap();
+            assert!(ended.is_none() && start.elapsed() < START_LIMIT, "no server: {ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.guard = Some(guard);
+    }
+
+    /// Ends it at once, as a crash would; its data stays.
+    pub(crate) fn stop(&mut self) {
+        let Some(mut guard) = self.guard.take() else { return };
+        drop(guard.stdin.take());
+        let start = Instant::now();
+        while guard.try_wait().unwrap().is_none() {
+            if start.elapsed() > STOP_LIMIT {
+                let group = rustix::process::Pid::from_child(&guard);
+                let _gone_already = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _none_left_after_a_crash = std::fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    /// The folder of the unix socket.
+    pub(crate) fn socket(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The data directory: a test may change `pg_hba.conf` there and then call [`TestServer::reload`].
+    pub(crate) fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// The folder of the server's own programs.
+    pub(crate) fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// `postgres://postgres@%2Ftmp%2Flbt-x:5432/database`.
+    pub(crate) fn url(&self, database: &str) -> String {
+        self.url_as("postgres", database)
+    }
+
+    pub(crate) fn url_as(&self, role: &str, database: &str) -> String {
+        let socket = self.root.path().to_str().unwrap();
+        format!("postgres://{}@{}:5432/{}", percent(role), percent(socket), percent(database))
+    }
+
+    pub(crate) fn place(&self, database: &str) -> Place {
+        Place { url: self.url(database), password: None }
+    }
+
+    /// Runs SQL and returns what `psql -At` prints; an error fails the test with its text.
+    pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
+        match self.try_psql(database, sql) {
+            Ok(output) => output,
+            Err(error) => panic!("{error}\nin {database}: {}", sql.chars().take(2000).collect::<String>()),
+        }
+    }
+
+    /// Runs SQL of any length; the error is what `psql` says.
+    pub(crate) fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"]);
+        command.env("PGDATABASE", database).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let sql = sql.to_owned();
+        let writer = std::thread::spawn(move || stdin.write_all(sql.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        let _psql_stops_reading_at_the_first_error = writer.join().unwrap();
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// A client program of this server's version, told by environment where the server is: `pg_dump`.
+    pub(crate) fn client(&self, program: &str) -> std::process::Command {
+        let mut command = plain(&self.bin.join(program));
+        command.env("PGHOST", self.root.path()).env("PGPORT", "5432").env("PGUSER", "postgres");
+        command
+    }
+
+    /// Makes a database of any name, however odd.
+    pub(crate) fn create_database(&self, name: &str) {
+        self.psql("postgres", &format!("create database \"{}\" template template0", name.replace('"', "\"\"")));
+    }
+
+    pub(crate) fn reload(&self) {
+        self.psql("postgres", "select pg_reload_conf()");
+    }
+
+    pub(crate) fn major(&self) -> u32 {
+        self.psql("postgres", "show server_version_num").parse::<u32>().unwrap() / 10_000
+    }
+
+    /// What the server logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.root.path().join("log")
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where the newest installed server's programs are: `LIFEBOAT_TEST_POSTGRES`, else Debian's layout.
+pub(crate) fn bin_directory() -> PathBuf {
+    if let Some(bin) = directory_from("LIFEBOAT_TEST_POSTGRES") {
+        return bin;
+    }
+    let majors = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().filter_map(|entry| {
+        let major = entry.file_name().to_str()?.parse::<u32>().ok()?;
+        let bin = entry.path().join("bin");
+        bin.join("initdb").exists().then_some((major, bin))
+    });
+    let newest = majors.max_by_key(|(major, _)| *major);
+    newest.expect("the tests need a Postgres server: apt-get install postgresql (`make test` does)").1
+}
+
+/// Another major's programs, where the environment names them.
+pub(crate) fn other_bin_directory() -> Option<PathBuf> {
+    ["LIFEBOAT_PG16", "LIFEBOAT_PG18"].into_iter().find_map(directory_from)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
+fn directory_from(variable: &str) -> Option<PathBuf> {
+    let named = PathBuf::from(std::env::var_os(variable).filter(|value| !value.is_empty())?);
+    let found = [named.join("bin"), named.clone()].into_iter().find(|bin| bin.join("initdb").exists());
+    Some(found.unwrap_or_else(|| panic!("{variable}={} holds no `initdb`", named.display())))
+}
+
+/// A cluster that was never started, made once and kept in the build folder.
+///
+/// Test processes may race: each makes its own and moves it into place whole; the first wins.
+fn template(bin: &Path) -> PathBuf {
+    let version = String::from_utf8(output(plain(&bin.join("postgres")).arg("--version")).stdout).unwrap();
+    let version: String = version.trim().chars().filter(|c| c.is_alphanumeric() || *c == '.').collect();
+    let who = rustix::process::geteuid().as_raw();
+    let cached = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{version}-{who}"));
+    if cached.exists() {
+        return cached;
+    }
+    // The server user may not reach the build folder, so the cluster is made elsewhere.
+    let made = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
+    user::give(made.path(), user::server_user().as_ref()).unwrap();
+    let data = made.path().join("data");
+    run(as_server(&bin.join("initdb"))
+        .args(["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
+        .args(["--locale=C.UTF-8", "--wal-segsize=4", "-D"])
+        .arg(&data));
+    std::fs::create_dir_all(cached.parent().unwrap()).unwrap();
+    let staged = tempfile::Builder::new().prefix("cluster-").tempdir_in(cached.parent().unwrap()).unwrap();
+    let whole = staged.path().join("data");
+    copy(&data, &whole);
+    if let Err(error) = std::fs::rename(&whole, &cached) {
+        assert!(cached.exists(), "{}: {error}", cached.display());
+    }
+    cached
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(plain(Path::new("cp")).arg("-a").arg(from).arg(to));
+}
+
+/// Gives a copied cluster a system identifier of its own; otherwise two test servers would look like one.
+///
+/// `pg_control` starts with the identifier; the CRC-32C of what precedes it ends the structure, at an offset that differs
+/// between majors and is found by looking for the sum that fits.
+fn new_identity(file: &Path) {
+    let mut control = std::fs::read(file).unwrap();
+    let sums = crc32c_of_prefixes(&control);
+    let at = (8..control.len() - 4)
+        .step_by(4)
+        .find(|&at| control[at..at + 4] == sums[at].to_le_bytes())
+        .expect("pg_control holds its own checksum");
+    control[..8].copy_from_slice(&(rand::random::<u64>() >> 1).to_le_bytes());
+    let sum = crc32c_of_prefixes(&control[..at])[at];
+    control[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(file, control).unwrap();
+}
+
+/// The CRC-32C (Castagnoli) of each prefix, by length.
+fn crc32c_of_prefixes(bytes: &[u8]) -> Vec<u32> {
+    let mut register = u32::MAX;
+    let mut sums = vec![0];
+    for byte in bytes {
+        register ^= u32::from(*byte);
+        for _ in 0..8 {
+            register = if register & 1 == 1 { (register >> 1) ^ 0x82F6_3B78 } else { register >> 1 };
+        }
+        sums.push(!register);
+    }
+    sums
+}
+
+/// The last line of the pid file says how far the server is.
+fn ready(data: &Path) -> bool {
+    let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    text.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+}
+
+/// Everything but letters, digits and `-_.` is escaped, so a directory can stand where a host does.
+fn percent(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
+/// A program with nothing of the caller's `PG...` environment.
+#[expect(clippy::disallowed_methods, reason = "tests are synchronous and run the engine's own tools")]
+pub(crate) fn plain(program: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C.UTF-8");
+    command.current_dir("/");
+    command
+}
+
+fn as_server(program: &Path) -> std::process::Command {
+    let mut command = plain(program);
+    if let Some(user) = user::server_user() {
+        command.uid(user.uid).gid(user.gid);
+    }
+    command
+}
+
+fn run(command: &mut std::process::Command) {
+    output(command);
+}
+
+pub(crate) fn output(command: &mut std::process::Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn test_servers_run_side_by_side_with_identities_of_their_own_and_end_with_the_test() {
+    let identity = |server: &TestServer| server.psql("postgres", "select system_identifier from pg_control_system()");
+    let (one, two) = (TestServer::start(), TestServer::start_with(&[("work_mem", "5MB")]));
+    assert_ne!(identity(&one), identity(&two));
+    assert_eq!(two.psql("postgres", "show work_mem"), "5MB");
+    one.create_database("odd \"name\" é");
+    assert_eq!(one.psql("odd \"name\" é", "select current_database()"), "odd \"name\" é");
+    assert!(one.try_psql("postgres", "select 1/0; select 2").unwrap_err().contains("22012"));
+    let folder = one.socket().to_owned();
+    drop(one);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_stopped_test_server_comes_back_with_its_data() {
+    let mut server = TestServer::start();
+    server.psql("postgres", "create table kept as select 7 as n");
+    server.psql("postgres", "checkpoint");
+    server.stop();
+    assert!(server.try_psql("postgres", "select 1").is_err());
+    server.resume();
+    assert_eq!(server.psql("postgres", "select n from kept"), "7");
+}
