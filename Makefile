@@ -41,8 +41,8 @@ deny: ## Licences, banned crates, sources, advisories
 	@scripts/deny.sh
 
 bench: deps ## Measure against pg_dump, zstd, age, restic and borg
-	@test -x scripts/bench.sh || { echo "make bench: there is no benchmark in this tree yet" >&2; exit 1; }
-	scripts/bench.sh
+	cargo build --locked --release
+	benches/bench.sh
 
 ci: ## What the CI runs
 	.ci/run
