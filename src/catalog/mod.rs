@@ -122,15 +122,16 @@ impl Catalog {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = options.connect().await.map_err(map)?;
-        let check: String =
-            sqlx::query("pragma quick_check(1)").fetch_one(&mut connection).await.map_err(map)?.get(0);
+        let check: String = sqlx::query("pragma quick_check(1)").fetch_one(&mut connection).await.map_err(map)?.get(0);
         if check != "ok" {
-            return Err(CatalogError::Unusable { file: file.display().to_string(), why: format!("malformed: {check}") });
+            return Err(CatalogError::Unusable {
+                file: file.display().to_string(),
+                why: format!("malformed: {check}"),
+            });
         }
         // Two processes may start at once: the version is read again under the write lock.
         let mut transaction = connection.begin_with("begin immediate").await.map_err(map)?;
-        let version: i64 =
-            sqlx::query("pragma user_version").fetch_one(&mut *transaction).await.map_err(map)?.get(0);
+        let version: i64 = sqlx::query("pragma user_version").fetch_one(&mut *transaction).await.map_err(map)?.get(0);
         match version {
             0 => {
                 sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(map)?;
@@ -285,11 +286,12 @@ impl Catalog {
     /// The writer's highest sequence that this catalog has seen: a target that shows less was rolled back.
     pub async fn highest_sequence(&self, writer: &str) -> Result<Option<(u64, String)>, CatalogError> {
         let mut connection = self.connection.lock().await;
-        let row = sqlx::query("select sequence, root_sum from snapshots where writer = ? order by sequence desc limit 1")
-            .bind(writer)
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(|why| self.map(why))?;
+        let row =
+            sqlx::query("select sequence, root_sum from snapshots where writer = ? order by sequence desc limit 1")
+                .bind(writer)
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(|why| self.map(why))?;
         Ok(row.map(|row| (unsigned(row.get(0)), row.get(1))))
     }
 

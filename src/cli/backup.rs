@@ -32,7 +32,10 @@ pub async fn now(
             Ok(whole) => {
                 committed += 1;
                 if !whole {
-                    failures.push(OperationError::new(Class::Partial, format!("job `{}`: not every target took part", job.name)));
+                    failures.push(OperationError::new(
+                        Class::Partial,
+                        format!("job `{}`: not every target took part", job.name),
+                    ));
                 }
             }
             Err(error) if error.class == Class::Cancelled => return Err(error),

@@ -52,7 +52,8 @@ pub fn room_schemas() -> RoomSchemas {
 pub fn check_rooms(config: &Config) -> Result<(), OperationError> {
     let mut mistakes = vec![];
     for job in &config.jobs {
-        let configured = operations::session::kind(&job.kind).and_then(|kind| Ok(kind.configure(&job.source).map(drop)?));
+        let configured =
+            operations::session::kind(&job.kind).and_then(|kind| Ok(kind.configure(&job.source).map(drop)?));
         mistakes.extend(configured.err().map(|error| error.what));
         let checks = job.restore_test.iter().flat_map(|policy| &policy.checks);
         mistakes.extend(checks.filter_map(|check| Some(proof::checks::configure(check).err()?.rendered)));
@@ -85,7 +86,9 @@ pub async fn check_online(session: &Session, output: &Output) -> Result<(), Oper
     }
     for job in &session.config.jobs {
         match operations::backup::plan(session, job).await {
-            Ok(plan) => output.say(format!("job {}: {} answers: {}", job.name, plan.source, plan.preflight.facts.join(", "))),
+            Ok(plan) => {
+                output.say(format!("job {}: {} answers: {}", job.name, plan.source, plan.preflight.facts.join(", ")))
+            }
             Err(error) => failures.push(error.during(format!("job `{}`", job.name))),
         }
     }

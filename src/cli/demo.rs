@@ -1,1 +1,8 @@
-pub async fn run(_o:&super::output::Output,_r:std::sync::Arc<super::progress::Reporter>,_c:tokio_util::sync::CancellationToken,_a:&super::args::DemoArgs)->Result<(),crate::operations::OperationError>{Ok(())}
+pub async fn run(
+    _o: &super::output::Output,
+    _r: std::sync::Arc<super::progress::Reporter>,
+    _c: tokio_util::sync::CancellationToken,
+    _a: &super::args::DemoArgs,
+) -> Result<(), crate::operations::OperationError> {
+    Ok(())
+}

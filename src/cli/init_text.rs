@@ -105,8 +105,8 @@ pub(super) fn lifeboat_file(recipient: &str, targets: &[TargetTable]) -> String 
 # Lifeboat: where backups go and who can read them. What is backed up stands in jobs/, one file a job.
 # `lifeboat config check` finds mistakes; `lifeboat config schema` helps editors. Relative paths start at this folder.
 
-# Catalog, chunk cache and this machine's own keys; by default where the platform keeps such things.
-# state = \"state\"
+# Catalog, chunk cache and this machine's own keys: one folder for each configuration.
+state = \"state\"
 
 [keys]
 # Who can restore: age recipients. Add a second one whose identity lies in a safe.

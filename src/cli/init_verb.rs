@@ -2,7 +2,8 @@
 
 use super::args::{Global, InitArgs};
 use super::init::{
-    InitRequest, MomentColumn, PostgresIntrospection, PostgresRequest, RecoveryKey, TableFacts, plan_init, split_password,
+    InitRequest, MomentColumn, PostgresIntrospection, PostgresRequest, RecoveryKey, TableFacts, plan_init,
+    split_password,
 };
 use super::output::Output;
 use crate::operations::{Class, OperationError};

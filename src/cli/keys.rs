@@ -68,7 +68,8 @@ pub async fn export(session: &Session, output: &Output, args: &KeysExportArgs) -
     write_private(&args.out.join("RECOVERY.md"), &text)?;
     if args.with_identity {
         let reference = config.keys.identity.as_ref().ok_or_else(|| {
-            OperationError::new(Class::Key, "there is no identity to export").hint("set `keys.identity` in `lifeboat.toml`")
+            OperationError::new(Class::Key, "there is no identity to export")
+                .hint("set `keys.identity` in `lifeboat.toml`")
         })?;
         let identity = reference.resolve_whole().await?;
         write_private(&args.out.join("identity.txt"), identity.expose())?;

@@ -80,12 +80,16 @@ fn format_of(format: ReportFormat) -> Format {
 /// One line a job and target: last backup, last proof.
 pub async fn status(session: &Session, output: &Output) -> Result<(), OperationError> {
     let jobs: Vec<_> = session.config.jobs.iter().collect();
-    let model = reporting::build(session, &jobs, clock::now().checked_sub(jiff::SignedDuration::from_hours(24)).ok()).await?;
+    let model =
+        reporting::build(session, &jobs, clock::now().checked_sub(jiff::SignedDuration::from_hours(24)).ok()).await?;
     output.result(&model, || {
         let mut table = Table::new(&["job", "target", "last backup", "content", "copy", "last proof"], &[3]);
         for job in &model.jobs {
             for target in &job.targets {
-                let copy = job.last_backup.as_ref().and_then(|backup| backup.copies.iter().find(|copy| copy.target == *target));
+                let copy = job
+                    .last_backup
+                    .as_ref()
+                    .and_then(|backup| backup.copies.iter().find(|copy| copy.target == *target));
                 let test = job.tests.iter().filter(|test| test.target == *target).max_by_key(|test| test.at);
                 table.row(vec![
                     job.name.to_string(),

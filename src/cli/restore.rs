@@ -21,10 +21,9 @@ pub async fn run(
         from: args.from.clone(),
         to: match &args.to {
             To::Directory(folder) => Destination::Folder(folder.clone()),
-            To::Server(url) => Destination::System(Place {
-                url: url.clone(),
-                password: system::environment_secret("PGPASSWORD"),
-            }),
+            To::Server(url) => {
+                Destination::System(Place { url: url.clone(), password: system::environment_secret("PGPASSWORD") })
+            }
         },
         only: args.only.clone(),
         overwrite: args.overwrite.clone(),

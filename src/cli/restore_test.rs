@@ -46,8 +46,10 @@ pub async fn run(session: &Session, output: &Output, args: &RestoreTestArgs) -> 
     match (failed, unproven, errors.into_iter().next()) {
         (0, 0, None) => Ok(()),
         (0, 0, Some(error)) => Err(error),
-        (0, unproven, _) => Err(OperationError::new(Class::Unproven, format!("{unproven} restore tests proved nothing"))
-            .hint("each says above what it needs")),
+        (0, unproven, _) => {
+            Err(OperationError::new(Class::Unproven, format!("{unproven} restore tests proved nothing"))
+                .hint("each says above what it needs"))
+        }
         (failed, _, _) => Err(OperationError::new(
             Class::TestFailed,
             format!("{failed} restore {} failed", if failed == 1 { "test" } else { "tests" }),

@@ -33,7 +33,7 @@ pub async fn list(session: &Session, output: &Output, args: &SnapshotsArgs) -> R
         }
     }
     let names: Vec<TargetName> = session.config.targets.keys().cloned().collect();
-    let mut shown: BTreeMap<(String, String), Shown> = BTreeMap::new();
+    let mut shown: BTreeMap<(String, u64, String), Shown> = BTreeMap::new();
     let (mut reached, mut failure) = (0, None);
     for target in session.targets(&names).await? {
         let listing = match snapshots::list(session, &target).await {
@@ -53,14 +53,17 @@ pub async fn list(session: &Session, output: &Output, args: &SnapshotsArgs) -> R
             if args.job.as_ref().is_some_and(|job| *job != root.job) {
                 continue;
             }
-            let entry = shown.entry((root.started.clone(), root.snapshot.to_string())).or_insert_with(|| Shown {
-                job: root.job.to_string(),
-                snapshot: root.snapshot.to_string(),
-                started: root.started,
-                raw_bytes: root.raw_bytes,
-                added_bytes: root.added_bytes,
-                targets: vec![],
-            });
+            let entry =
+                shown.entry((root.started.clone(), root.sequence, root.snapshot.to_string())).or_insert_with(|| {
+                    Shown {
+                        job: root.job.to_string(),
+                        snapshot: root.snapshot.to_string(),
+                        started: root.started,
+                        raw_bytes: root.raw_bytes,
+                        added_bytes: root.added_bytes,
+                        targets: vec![],
+                    }
+                });
             entry.targets.push(target.name.to_string());
         }
     }

@@ -32,7 +32,8 @@ pub async fn test(session: &Session, output: &Output, args: &TargetTestArgs) -> 
         };
         match tried.await {
             Ok(tried) => output.result(&tried, || {
-                let holds = tried.repository.as_ref().map_or("no repository yet".to_owned(), |id| format!("repository {id}"));
+                let holds =
+                    tried.repository.as_ref().map_or("no repository yet".to_owned(), |id| format!("repository {id}"));
                 format!("{}: {}: written, read, listed and deleted; holds {holds}", tried.target, tried.place)
             }),
             Err(error) => {

@@ -153,7 +153,8 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     let started = clock::rfc3339(clock::now());
     let kind = session.kind(job)?;
     let source = kind.configure(&job.source)?;
-    let work = tempfile::Builder::new().prefix("work-").tempdir_in(&session.config.state).map_err(local("a work folder"))?;
+    let work =
+        tempfile::Builder::new().prefix("work-").tempdir_in(&session.config.state).map_err(local("a work folder"))?;
     let context = context(session, job, work.path().to_owned());
     session.phase(name, "preflight", source.describe());
     let (preflight, ready) = tokio::join!(source.preflight(&context), prepare(session, job));
@@ -331,7 +332,8 @@ fn pinned_repository(session: &Session) -> Option<String> {
 }
 
 fn pin_repository(session: &Session, repository: &str) -> Result<(), OperationError> {
-    std::fs::write(session.config.state.join("repository"), format!("{repository}\n")).map_err(local("the state folder"))
+    std::fs::write(session.config.state.join("repository"), format!("{repository}\n"))
+        .map_err(local("the state folder"))
 }
 
 pub async fn list_packs(target: &OpenTarget) -> Result<HashMap<ContentName, u64>, OperationError> {
@@ -353,7 +355,8 @@ async fn open_cache(
 ) -> Result<ChunkCache, OperationError> {
     let folder = session.config.state.join("chunks");
     std::fs::create_dir_all(&folder).map_err(local("the chunk cache"))?;
-    let file = folder.join(format!("{}-{}.redb", crate::domain::PartName::component(job.name.as_str()), writer.epoch.id));
+    let file =
+        folder.join(format!("{}-{}.redb", crate::domain::PartName::component(job.name.as_str()), writer.epoch.id));
     let any: HashSet<ContentName> = held.iter().flat_map(HashMap::keys).copied().collect();
     let empty = ChunkCache::is_empty(&file);
     let mut cache = ChunkCache::open(&file, |pack| any.contains(pack))?;

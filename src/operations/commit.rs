@@ -93,10 +93,9 @@ impl Commit<'_> {
         for target in &healthy {
             match self.complete(target, &healthy, &small).await {
                 Ok(()) => ready.push(target),
-                Err(error) => copies.push(CopyOutcome {
-                    state: "lagging".to_owned(),
-                    ..CopyOutcome::failed(target, &error)
-                }),
+                Err(error) => {
+                    copies.push(CopyOutcome { state: "lagging".to_owned(), ..CopyOutcome::failed(target, &error) })
+                }
             }
         }
         enough(self.job, ready.len(), &copies)?;
@@ -223,7 +222,10 @@ impl Commit<'_> {
         held: &HashMap<ContentName, u64>,
     ) -> Result<(), OperationError> {
         let absent = |what: &str| {
-            OperationError::new(Class::Target, format!("{} does not show {what} after it was stored", target.target.place()))
+            OperationError::new(
+                Class::Target,
+                format!("{} does not show {what} after it was stored", target.target.place()),
+            )
         };
         for (name, size) in self.packs {
             if held.get(name) != Some(size) {

@@ -46,7 +46,8 @@ impl Lane for BackupLane {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        let (shape, hasher) = self.hasher.as_mut().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
+        let (shape, hasher) =
+            self.hasher.as_mut().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
         self.done_bytes.fetch_add(block.data.len() as u64, Ordering::Relaxed);
         let mut result = Ok(());
         let mut from = 0;

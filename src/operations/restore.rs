@@ -73,7 +73,8 @@ pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, O
                 if names.len() > 1 {
                     session.warn(request.job.as_str(), format!("target `{}`: {error}", target.name));
                 }
-                last = Some(if error.place.is_some() { error } else { error.place(format!("target `{}`", target.name)) });
+                last =
+                    Some(if error.place.is_some() { error } else { error.place(format!("target `{}`", target.name)) });
             }
         }
     }
@@ -126,10 +127,8 @@ async fn load(
     snapshot: &OpenSnapshot,
     place: &Place,
 ) -> Result<LoadReport, OperationError> {
-    let work = tempfile::Builder::new()
-        .prefix("work-")
-        .tempdir_in(&session.config.state)
-        .map_err(local("a work folder"))?;
+    let work =
+        tempfile::Builder::new().prefix("work-").tempdir_in(&session.config.state).map_err(local("a work folder"))?;
     let context = Context {
         job: request.job.to_string(),
         progress: Arc::clone(&session.progress),
@@ -162,7 +161,8 @@ fn wanted_parts(snapshot: &OpenSnapshot, only: &[String]) -> Result<Vec<PartName
     let groups = &snapshot.recipe.meta.source.groups;
     let mut wanted = vec![];
     for name in only {
-        let matches = |full: &str| full == name || full.ends_with(&format!("/{name}")) || full.ends_with(&format!(".{name}"));
+        let matches =
+            |full: &str| full == name || full.ends_with(&format!("/{name}")) || full.ends_with(&format!(".{name}"));
         let of_groups: Vec<_> = groups.iter().filter(|group| matches(&group.name)).collect();
         match of_groups[..] {
             [group] => wanted.extend(group.parts.iter().cloned()),
@@ -186,9 +186,8 @@ fn wanted_parts(snapshot: &OpenSnapshot, only: &[String]) -> Result<Vec<PartName
 }
 
 fn no_such_part<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> OperationError {
-    let nearest = known.max_by(|a, b| {
-        strsim::jaro_winkler(last(a), last(name)).total_cmp(&strsim::jaro_winkler(last(b), last(name)))
-    });
+    let nearest = known
+        .max_by(|a, b| strsim::jaro_winkler(last(a), last(name)).total_cmp(&strsim::jaro_winkler(last(b), last(name))));
     OperationError::new(Class::NotFound, format!("the snapshot holds no part `{name}`"))
         .hint(nearest.map(|nearest| format!("did you mean `{nearest}`?")).unwrap_or_default())
 }
@@ -267,8 +266,10 @@ fn write_part(
     }
     let found = hasher.finish().map_err(|why| OperationError::new(Class::Integrity, why.to_string()))?;
     if Some(found) != store.fingerprint(name) {
-        let damaged =
-            StoreError::Damaged { what: format!("part `{name}`"), why: "its content is not what was backed up".to_owned() };
+        let damaged = StoreError::Damaged {
+            what: format!("part `{name}`"),
+            why: "its content is not what was backed up".to_owned(),
+        };
         return Err(damaged.into());
     }
     file.as_file().sync_all().map_err(|why| cannot_write(path, &why))?;

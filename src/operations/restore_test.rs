@@ -19,8 +19,8 @@ use super::{Class, OperationError, restore};
 use crate::catalog::{ProofRow, RunRow};
 use crate::config::Job;
 use crate::domain::{
-    Evidence, Fingerprint, Mismatch, PartName, PartSink, PartStore, Reason, RunId, SnapshotId, SourceRecord, TargetName,
-    Verdict,
+    Evidence, Fingerprint, Mismatch, PartName, PartSink, PartStore, Reason, RunId, SnapshotId, SourceRecord,
+    TargetName, Verdict,
 };
 use crate::proof::checks::{self, Check, Restored};
 use crate::proof::{self, FingerprintSink, RowDifference, Side, SinkResults};
@@ -210,7 +210,10 @@ impl Test<'_> {
         self.session.phase(self.job.name.as_str(), "scratch", format!("{} {}", needs.engine, needs.major));
         let root = scratch.directory.clone().unwrap_or_else(scratch::default_root);
         for reaped in scratch::reap(&root)? {
-            self.session.warn(self.job.name.as_str(), format!("a scratch instance left by a killed run was removed: {}", reaped.folder.display()));
+            self.session.warn(
+                self.job.name.as_str(),
+                format!("a scratch instance left by a killed run was removed: {}", reaped.folder.display()),
+            );
         }
         let engine = scratch::registry::kind(&needs.engine).ok_or_else(|| {
             OperationError::new(Class::Unproven, format!("this machine lacks a scratch engine `{}`", needs.engine))
@@ -237,7 +240,11 @@ impl Test<'_> {
         let loaded = kind.load(context, record, Arc::clone(&store), &load).await;
         self.outcome.measured.fetch_ms = millis(snapshot.store.fetching());
         let loaded = loaded.map_err(|error| {
-            OperationError::from(error).place(format!("target `{}`, scratch {}", self.target.name, lease.facts().join(", ")))
+            OperationError::from(error).place(format!(
+                "target `{}`, scratch {}",
+                self.target.name,
+                lease.facts().join(", ")
+            ))
         })?;
         self.outcome.measured.load_ms = millis(loading.elapsed());
         self.outcome.measured.recovery_ms = millis(begun.elapsed());
@@ -354,9 +361,8 @@ async fn count_with_an_ordinary_client(
         let counts = checks::client::count_rows(&lease.place(&database), Some(&database), &names, COUNT_LIMIT).await?;
         for (table, count) in tables.iter().zip(counts) {
             let group = record.groups.iter().find(|group| group.name == table.group);
-            let expected: Option<u64> = group.map(|group| {
-                group.parts.iter().filter_map(|part| recorded.get(part)).map(|print| print.records).sum()
-            });
+            let expected: Option<u64> = group
+                .map(|group| group.parts.iter().filter_map(|part| recorded.get(part)).map(|print| print.records).sum());
             if expected != Some(count) {
                 groups.mismatches.push(Mismatch {
                     what: table.group.clone(),

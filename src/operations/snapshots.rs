@@ -68,9 +68,7 @@ pub async fn list(session: &Session, target: &OpenTarget) -> Result<Listing, Ope
             Err(error) => return Err(error),
         }
     }
-    listing.snapshots.sort_by(|a, b| {
-        (&a.root.started, a.root.sequence).cmp(&(&b.root.started, b.root.sequence))
-    });
+    listing.snapshots.sort_by(|a, b| (&a.root.started, a.root.sequence).cmp(&(&b.root.started, b.root.sequence)));
     listing.problems.extend(chain_problems(&listing.snapshots));
     Ok(listing)
 }
@@ -156,7 +154,8 @@ pub fn choose<'a>(listing: &'a Listing, job: &JobName, selector: &Selector) -> R
     match selector {
         Selector::Latest => of_job().next_back().ok_or_else(|| not_found(format!("job `{job}` has no snapshot"))),
         Selector::Id(id) => {
-            let matching: Vec<_> = of_job().filter(|found| found.root.snapshot.as_str().starts_with(id.as_str())).collect();
+            let matching: Vec<_> =
+                of_job().filter(|found| found.root.snapshot.as_str().starts_with(id.as_str())).collect();
             match matching[..] {
                 [only] => Ok(only),
                 [] => Err(not_found(format!("job `{job}` has no snapshot `{id}`"))),
