@@ -173,6 +173,13 @@ async fn the_unusual_schema_restores_to_an_equal_inventory_and_every_single_chan
                 unnoticed.push(format!("{}: expected `{}`, found {found:?}", mutation.name, mutation.what));
             }
         }
+        for mutation in MUTATIONS.iter().filter(|m| m.seen_in == SeenIn::Content).filter(possible) {
+            let changed = change(&mut restored, mutation).await;
+            restored.execute("ROLLBACK").await.unwrap();
+            if changed != Ok(1) {
+                unnoticed.push(format!("{}: changed {changed:?} rows instead of one", mutation.name));
+            }
+        }
         assert!(unnoticed.is_empty(), "{}:\n{}", bin.display(), unnoticed.join("\n"));
     }
 }
@@ -220,13 +227,18 @@ where
     connection.fetch_one(sql).await.unwrap().try_get(0).unwrap()
 }
 
-/// What a comparison names after the change, which is then rolled back.
-async fn after(connection: &mut PgConnection, mutation: &Mutation, recorded: &str) -> Result<Vec<String>, String> {
+/// Begins a transaction, makes the change and says how many rows it touched.
+async fn change(connection: &mut PgConnection, mutation: &Mutation) -> Result<u64, String> {
     connection.execute("BEGIN; SET LOCAL search_path = public").await.unwrap();
     let changed = connection.execute(sqlx::raw_sql(AssertSqlSafe(mutation.sql))).await;
-    let found = match changed {
+    changed.map(|done| done.rows_affected()).map_err(|error| error.to_string())
+}
+
+/// What a comparison names after the change, which is then rolled back.
+async fn after(connection: &mut PgConnection, mutation: &Mutation, recorded: &str) -> Result<Vec<String>, String> {
+    let found = match change(connection, mutation).await {
         Ok(_) => Ok(compare(recorded, &inventory(connection, &without_wide()).await)),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error),
     };
     connection.execute("ROLLBACK").await.unwrap();
     Ok(found?.mismatches.into_iter().map(|mismatch| mismatch.what).collect())

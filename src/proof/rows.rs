@@ -1,12 +1,13 @@
 //! Counts by how many rows two tables differ, exactly and in bounded memory.
 //!
-//! Fingerprints say that two tables differ; the count needs the rows' hashes of both sides. Each hash is cut to 16 bytes and written
-//! to one of [`PARTITIONS`] temporary files a side by its first bits; then partition by partition (and, where one is large, in
-//! several passes over it) both sides are sorted in memory and merged.
+//! Fingerprints say that two tables differ; the count needs the rows' hashes of both sides. Each hash is cut to 16 bytes and appended
+//! to one temporary file a side. What fits into memory is then sorted and merged at once; more is first dealt to
+//! [`PARTITIONS`] files a side by the hash's first byte and merged partition by partition, a large one in several passes.
 //!
-//! Disk: 16 bytes a row and side. Memory: at most [`MEMORY_BYTES_MAX`] while counting, [`PARTITIONS`] x 2 x 8 KiB while collecting.
+//! Disk: 16 bytes a row and side, twice that while dealing. Memory: [`BUFFER_BYTES`] a side while collecting, at most
+//! [`MEMORY_BYTES_MAX`] while counting. Open files: none while collecting, however many tables differ at once.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +18,11 @@ use crate::domain::{Block, PartReader, Shape};
 
 /// What sorting one pass of both sides may hold.
 pub const MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// Files a side; two sides stay far below the usual limit of 1,024 open files.
+/// Files a side while counting one table; two sides stay far below the usual limit of 1,024 open files.
 const PARTITIONS: usize = 64;
 const HASH_BYTES: usize = 16;
+/// What a side gathers before it opens its file; a multiple of [`HASH_BYTES`].
+const BUFFER_BYTES: usize = 16 << 10;
 /// Passes over one partition are told apart by the hash's second byte, so there are at most this many.
 const PASSES_MAX: u64 = 256;
 
@@ -39,7 +42,7 @@ pub struct RowDifference {
 }
 
 impl RowDifference {
-    /// Temporary files are made, already unlinked, in the folder `spool`.
+    /// Temporary files are made in the folder `spool` and removed on drop.
     pub fn new(spool: &Path) -> Self {
         Self { recorded: RowSide::new(spool), restored: RowSide::new(spool), memory_bytes_max: MEMORY_BYTES_MAX }
     }
@@ -54,8 +57,12 @@ impl RowDifference {
 
     /// Counts. Call it after both sides have had all their rows.
     pub fn count(self) -> Result<RowCounts, ProofError> {
-        let mut counts = RowCounts::default();
         let (mut recorded, mut restored) = (self.recorded.lock(), self.restored.lock());
+        if (recorded.rows + restored.rows) * HASH_BYTES as u64 <= self.memory_bytes_max {
+            return Ok(merge(&recorded.sorted()?, &restored.sorted()?));
+        }
+        let (mut recorded, mut restored) = (Partitions::deal(&mut recorded)?, Partitions::deal(&mut restored)?);
+        let mut counts = RowCounts::default();
         for index in 0..PARTITIONS {
             let rows = recorded.rows(index) + restored.rows(index);
             let passes = (rows * HASH_BYTES as u64).div_ceil(self.memory_bytes_max).next_power_of_two().min(PASSES_MAX);
@@ -74,23 +81,22 @@ impl RowDifference {
 /// Where the hashes of one side go; the lanes of a dump share it.
 #[derive(Debug, Clone)]
 pub struct RowSide {
-    files: Arc<Mutex<Partitions>>,
+    spool: Arc<Mutex<Spool>>,
 }
 
 impl RowSide {
-    fn new(spool: &Path) -> Self {
-        let files = Partitions { spool: spool.to_owned(), partitions: (0..PARTITIONS).map(|_| None).collect() };
-        Self { files: Arc::new(Mutex::new(files)) }
+    fn new(folder: &Path) -> Self {
+        Self { spool: Arc::new(Mutex::new(Spool { folder: folder.to_owned(), file: None, buffer: vec![], rows: 0 })) }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Partitions> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the hashes of some rows, in any order.
     pub fn add(&self, hashes: &[[u8; 32]]) -> Result<(), ProofError> {
-        let mut files = self.lock();
-        hashes.iter().try_for_each(|hash| files.push(hash))
+        let mut spool = self.lock();
+        hashes.iter().try_for_each(|hash| spool.push(hash))
     }
 
     /// Takes every row of a part as it is stored. Rows of a stored part end with a line feed, which the row format escapes.
@@ -112,9 +118,65 @@ impl RowSide {
     }
 }
 
+/// The hashes of one side as they come. The file is open only while it is appended to or read.
+#[derive(Debug)]
+struct Spool {
+    folder: PathBuf,
+    file: Option<tempfile::TempPath>,
+    buffer: Vec<u8>,
+    rows: u64,
+}
+
+impl Spool {
+    fn failed(&self, source: std::io::Error) -> ProofError {
+        ProofError::Spool { path: self.folder.clone(), source }
+    }
+
+    fn push(&mut self, hash: &[u8; 32]) -> Result<(), ProofError> {
+        self.buffer.extend_from_slice(&hash[..HASH_BYTES]);
+        self.rows += 1;
+        if self.buffer.len() >= BUFFER_BYTES { self.flush().map_err(|error| self.failed(error)) } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(tempfile::NamedTempFile::new_in(&self.folder)?.into_temp_path());
+        }
+        if let Some(path) = &self.file {
+            OpenOptions::new().append(true).open(path)?.write_all(&self.buffer)?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn try_for_each(&mut self, mut each: impl FnMut(&[u8; HASH_BYTES]) -> std::io::Result<()>) -> std::io::Result<()> {
+        self.flush()?;
+        let Some(path) = &self.file else { return Ok(()) };
+        let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+        let mut hash = [0; HASH_BYTES];
+        for _ in 0..self.rows {
+            reader.read_exact(&mut hash)?;
+            each(&hash)?;
+        }
+        Ok(())
+    }
+
+    fn sorted(&mut self) -> Result<Vec<[u8; HASH_BYTES]>, ProofError> {
+        let mut hashes = vec![];
+        let read = self.try_for_each(|hash| {
+            hashes.push(*hash);
+            Ok(())
+        });
+        read.map_err(|error| self.failed(error))?;
+        hashes.sort_unstable();
+        Ok(hashes)
+    }
+}
+
+/// The hashes of one side, dealt to files by their first byte.
 #[derive(Debug)]
 struct Partitions {
-    spool: PathBuf,
+    folder: PathBuf,
     partitions: Vec<Option<Partition>>,
 }
 
@@ -125,20 +187,24 @@ struct Partition {
 }
 
 impl Partitions {
-    fn failed(&self, source: std::io::Error) -> ProofError {
-        ProofError::Spool { path: self.spool.clone(), source }
+    fn deal(spool: &mut Spool) -> Result<Self, ProofError> {
+        let mut dealt = Self { folder: spool.folder.clone(), partitions: (0..PARTITIONS).map(|_| None).collect() };
+        spool.try_for_each(|hash| dealt.push(hash)).map_err(|error| spool.failed(error))?;
+        Ok(dealt)
     }
 
-    fn push(&mut self, hash: &[u8; 32]) -> Result<(), ProofError> {
-        let index = usize::from(hash[0]) % PARTITIONS;
-        if self.partitions[index].is_none() {
-            let file = tempfile::tempfile_in(&self.spool).map_err(|error| self.failed(error))?;
-            self.partitions[index] = Some(Partition { writer: BufWriter::new(file), rows: 0 });
-        }
-        let partition = self.partitions[index].as_mut().expect("it was made just now");
+    fn failed(&self, source: std::io::Error) -> ProofError {
+        ProofError::Spool { path: self.folder.clone(), source }
+    }
+
+    fn push(&mut self, hash: &[u8; HASH_BYTES]) -> std::io::Result<()> {
+        let slot = &mut self.partitions[usize::from(hash[0]) % PARTITIONS];
+        let partition = match slot {
+            Some(partition) => partition,
+            None => slot.insert(Partition { writer: BufWriter::new(tempfile::tempfile_in(&self.folder)?), rows: 0 }),
+        };
         partition.rows += 1;
-        let written = partition.writer.write_all(&hash[..HASH_BYTES]);
-        written.map_err(|error| self.failed(error))
+        partition.writer.write_all(hash)
     }
 
     fn rows(&self, index: usize) -> u64 {

@@ -60,11 +60,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     content("a row of a table without columns", "INSERT INTO app.no_columns DEFAULT VALUES", "app.no_columns"),
     content("a row in an empty table", "INSERT INTO app.no_rows (a) VALUES (1)", "app.no_rows"),
     content("a value in the last of 1,600 columns", "UPDATE app.wide SET c1600 = 4 WHERE c1 = 1", "app.wide"),
-    content(
-        "a digit behind the point that does not change the number",
-        "UPDATE app.people SET amount = 'NaN' WHERE name = ''",
-        "app.people",
-    ),
+    content("a number that is none any more", "UPDATE app.people SET amount = 'NaN' WHERE name = ''", "app.people"),
     content("a row moved to another partition", "UPDATE app.events SET id = id + 1 WHERE id = 40", "app.events_2026"),
     content(
         "a row of a quoted table",
@@ -230,9 +226,10 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     catalog("a domain's default", "ALTER DOMAIN app.positive SET DEFAULT 2", "domain app.positive"),
     catalog(
         "a composite type's attribute",
-        "ALTER TYPE app.price_range RENAME TO prices",
-        "range type app.price_range",
+        "ALTER TYPE app.address RENAME ATTRIBUTE tags TO labels CASCADE",
+        "composite type app.address",
     ),
+    catalog("a range type's name", "ALTER TYPE app.price_range RENAME TO prices", "range type app.price_range"),
     catalog(
         "a function's body",
         "CREATE OR REPLACE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
