@@ -236,6 +236,41 @@ async fn rows_that_are_missing_from_a_part_are_noticed_and_the_new_database_is_n
 }
 
 #[tokio::test]
+async fn a_role_without_privileges_restores_what_it_may_and_is_told_the_rest() {
+    let (source, server) = (TestServer::start(), TestServer::start());
+    source.psql("postgres", "create role owner; create table t as select 1 as a; alter table t owner to owner");
+    let (record, store) = dump(&source, &["postgres"]);
+    server.psql("postgres", "create role maker login createdb");
+    let place = lifeboat::domain::Place { url: server.url_as("maker", "mine"), password: None };
+    let report = run_with(&record, shared(store), &LoadRequest { place, ..request(&server, "mine") }).await.unwrap();
+    assert_eq!(
+        server.psql("mine", "select tableowner || (select a from t) from pg_tables where tablename = 't'"),
+        "maker1"
+    );
+    let told = report.warnings.join("\n");
+    assert!(told.contains("`CREATE ROLE owner ...` was not applied") && told.contains("no superuser"), "{told}");
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_built_fails_the_load_and_leaves_no_database() {
+    let (source, server) = (TestServer::start(), TestServer::start());
+    // The index cannot be built anew: what its function reads is not there under the pinned search path.
+    source.psql(
+        "postgres",
+        "create table t as select 1 as a; create table helper as select 2 as b;
+         create function f(int) returns int language plpgsql immutable as $$ begin return (select b from helper); end $$;
+         create index broken on t (f(a))",
+    );
+    let (record, store) = dump(&source, &["postgres"]);
+    let store = shared(store);
+    for _ in 0..2 {
+        let error = run_with(&record, Arc::clone(&store), &request(&server, "fresh")).await.unwrap_err();
+        assert!(error.to_string().contains("helper") && error.hint().contains("fresh was not made"), "{error}");
+    }
+    assert_eq!(databases(&server), "postgres,template0,template1");
+}
+
+#[tokio::test]
 async fn one_table_comes_back_alone_beside_what_is_there() {
     let dumped = dumped();
     let server = TestServer::start();
@@ -314,7 +349,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     let root = tempfile::Builder::new().prefix("lbs-").tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     let lease_request = LeaseRequest { root: root.path().into(), never: vec![], cancel: CancellationToken::new() };
-    let programs = Section::from_text(&format!("programs = [{:?}]", server.bin())).unwrap();
+    let programs = Section::from_text(&format!("programs = ['{}']", server.bin().display())).unwrap();
     let engine = lifeboat::scratch::registry::kind("postgres").unwrap();
     let lease = engine.lease(Some(&programs), &kind.needs(&record), &lease_request).await.unwrap();
     let place = lease.place("postgres");

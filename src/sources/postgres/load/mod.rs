@@ -59,6 +59,12 @@ pub async fn load(
             details.server_version_num / 10_000
         ));
     }
+    if !server.superuser {
+        let user = &options.user;
+        report
+            .warnings
+            .push(format!("`{user}` is no superuser: all that is restored belongs to `{user}`, whoever owned it"));
+    }
     let bytes = targets.iter().map(|target| target.database.size_bytes).sum();
     place::check_disk(&mut maintenance, bytes).await?;
     if let Some(part) = &details.globals {
