@@ -271,6 +271,18 @@ async fn an_index_that_cannot_be_built_fails_the_load_and_leaves_no_database() {
 }
 
 #[tokio::test]
+async fn what_a_killed_restore_left_is_replaced_by_the_next() {
+    let (source, server) = (TestServer::start(), TestServer::start());
+    source.psql("postgres", "create table t as select 1 as a");
+    let (record, store) = dump(&source, &["postgres"]);
+    server.create_database("fresh.lifeboat-restore");
+    server.psql("fresh.lifeboat-restore", "create table t as select 2 as half_loaded");
+    run_with(&record, shared(store), &request(&server, "fresh")).await.unwrap();
+    assert_eq!(server.psql("fresh", "select a from t"), "1");
+    assert_eq!(databases(&server), "fresh,postgres,template0,template1");
+}
+
+#[tokio::test]
 async fn one_table_comes_back_alone_beside_what_is_there() {
     let dumped = dumped();
     let server = TestServer::start();
