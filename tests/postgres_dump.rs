@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use lifeboat::config::Section;
 use lifeboat::domain::progress::Silent;
-use lifeboat::domain::{Fingerprint, PartSink, Place, SourceRecord};
+use lifeboat::domain::{Fingerprint, PartName, PartSink, Place, SourceRecord};
 use lifeboat::sources::postgres::PostgresRecord;
+use lifeboat::sources::postgres::introspect::introspect;
 use lifeboat::sources::{Context, SourceError, registry};
 use lifeboat::system::process::Program;
 use tokio_util::sync::CancellationToken;
@@ -182,7 +183,7 @@ async fn a_large_table_is_read_in_ranges_and_a_huge_row_passes_whole() {
     let (record, parts) = dump(&server, "postgres", "").await;
     let details = PostgresRecord::of(&record).unwrap();
     let table = details.databases[0].tables.iter().find(|table| table.name == "big").unwrap();
-    let names: Vec<&str> = table.parts.iter().map(|part| part.as_str()).collect();
+    let names: Vec<&str> = table.parts.iter().map(PartName::as_str).collect();
     assert_eq!(
         names,
         ["postgres/table/public.big/0000", "postgres/table/public.big/0001", "postgres/table/public.big/0002"]
@@ -416,4 +417,75 @@ async fn a_standby_is_dumped_without_its_unlogged_tables() {
     assert_eq!(record.gaps.len(), 1);
     assert_eq!(record.gaps[0].what, "rows of table public.fleeting");
     assert!(PostgresRecord::of(&record).unwrap().standby);
+}
+
+#[tokio::test]
+async fn a_preflight_says_what_there_is_and_what_will_be_missing() {
+    let server = TestServer::with_settings(&["max_locks_per_transaction = 10", "max_connections = 10"]).await;
+    server
+        .sql(
+            "postgres",
+            "DO $$ BEGIN FOR n IN 1..60 LOOP EXECUTE format('CREATE TABLE t%s (n serial)', n); END LOOP; END $$",
+        )
+        .await;
+    let section = Section::from_text(&format!(
+        "type = 'postgres'\nurl = '{}'\nexclude_tables = ['public.t1']",
+        server.url("postgres")
+    ));
+    let source = registry::kind("postgres").unwrap().configure(&section.unwrap()).unwrap();
+    assert!(source.describe().starts_with("postgres /tmp/") && source.describe().ends_with("/postgres"));
+    let preflight = source.preflight(&context(2)).await.unwrap();
+    assert!(preflight.facts[0].starts_with("server ") && preflight.facts[0].ends_with(", primary"));
+    assert!(preflight.facts[1].starts_with("client pg_dump "));
+    assert_eq!(preflight.facts[2], "database postgres: 59 tables, 0 B, 60 sequences");
+    assert_eq!(preflight.gaps.len(), 1);
+    assert!(preflight.warnings[0].contains("raise `max_locks_per_transaction`"), "{:?}", preflight.warnings);
+}
+
+#[tokio::test]
+async fn introspection_finds_the_largest_tables_and_their_newest_rows() {
+    let server = TestServer::start().await;
+    server
+        .sql(
+            "postgres",
+            "CREATE TABLE \"My Posts\" AS SELECT n, timestamptz '2026-01-02 03:04:05+00' - n * interval '1 day' AS \"created At\"
+            FROM generate_series(0, 9999) n; ANALYZE; CREATE TABLE small (n int)",
+        )
+        .await;
+    let found = introspect(&server.url("postgres"), None).await.unwrap();
+    assert_eq!((found.database.as_str(), found.table_count), ("postgres", 2));
+    let posts = &found.tables[0];
+    assert_eq!((posts.name.as_str(), posts.estimated_rows), ("My Posts", Some(10_000)));
+    assert_eq!(posts.timestamps[0].name, "created At");
+    assert_eq!(posts.timestamps[0].newest.as_deref(), Some("2026-01-02 03:04:05+00"));
+    assert!(found.size_bytes > posts.size_bytes && posts.size_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_dump_ends_soon_and_commits_nothing() {
+    let server = TestServer::start().await;
+    server.sql("postgres", SLOW).await;
+    let section = Section::from_text(&format!("type = 'postgres'\nurl = '{}'", server.url("postgres"))).unwrap();
+    let source = registry::kind("postgres").unwrap().configure(&section).unwrap();
+    let sink = CollectingSink::default();
+    let shared: Arc<dyn PartSink> = Arc::new(sink.clone());
+    let context = context(1);
+    let cancel = async {
+        wait_until(
+            &server,
+            "SELECT least(count(*), 1) FROM pg_stat_activity WHERE query LIKE 'COPY%slow%' AND state = 'active'",
+            "1",
+        )
+        .await;
+        context.cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(source.dump(&context, shared), cancel);
+    assert!(matches!(result, Err(SourceError::Cancelled)), "{result:?}");
+    assert!(sink.committed().is_none());
+    wait_until(
+        &server,
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lifeboat' AND pid <> pg_backend_pid()",
+        "0",
+    )
+    .await;
 }

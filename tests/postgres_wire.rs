@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use lifeboat::domain::{Block, Secret};
-use lifeboat::sources::postgres::wire::{ConnectOptions, Connection, Filled, WireError};
+use lifeboat::sources::postgres::wire::{
+    ConnectOptions, Connection, Filled, Host, WireError, refuse_transaction_pooling,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::dump_server::TestServer;
@@ -174,4 +176,64 @@ async fn nulls_many_rows_and_several_statements_come_back_as_sent() {
         .unwrap();
     assert_eq!(sum, 5_000_050_000);
     assert_eq!(connection.execute("CREATE TABLE t AS SELECT generate_series(1, 7)").await.unwrap(), 7);
+}
+
+/// What a pooler in statement mode does: greets every client itself and runs all their queries on one backend.
+async fn pooler(socket: std::path::PathBuf, server: std::path::PathBuf) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    async fn message(stream: &mut tokio::net::UnixStream) -> Option<Vec<u8>> {
+        let mut message = vec![0; 5];
+        stream.read_exact(&mut message).await.ok()?;
+        let length = u32::from_be_bytes(message[1..5].try_into().unwrap()) as usize;
+        message.resize(1 + length, 0);
+        stream.read_exact(&mut message[5..]).await.ok()?;
+        Some(message)
+    }
+    let mut backend = tokio::net::UnixStream::connect(server).await.unwrap();
+    backend.write_all(b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0").await.unwrap();
+    while message(&mut backend).await.unwrap()[0] != b'Z' {}
+    let backend = std::sync::Arc::new(tokio::sync::Mutex::new(backend));
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    for client_id in 1_u32.. {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let backend = std::sync::Arc::clone(&backend);
+        tokio::spawn(async move {
+            let length = client.read_u32().await.unwrap() as usize;
+            client.read_exact(&mut vec![0; length - 4]).await.unwrap();
+            client.write_all(b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c").await.unwrap();
+            client.write_all(&[client_id.to_be_bytes(), [0; 4]].concat()).await.unwrap();
+            client.write_all(b"Z\0\0\0\x05I").await.unwrap();
+            while let Some(query) = message(&mut client).await {
+                if query[0] != b'Q' {
+                    break;
+                }
+                let mut backend = backend.lock().await;
+                backend.write_all(&query).await.unwrap();
+                loop {
+                    let answer = message(&mut backend).await.unwrap();
+                    client.write_all(&answer).await.unwrap();
+                    if answer[0] == b'Z' {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_that_shares_backends_is_refused_and_a_direct_connection_is_not() {
+    let server = TestServer::start().await;
+    let direct = ConnectOptions::parse(&server.url("postgres"), None).unwrap();
+    let mut connection = Connection::connect(&direct, &cancel()).await.unwrap();
+    refuse_transaction_pooling(&mut connection, &direct, &cancel()).await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let Host::Unix(server_folder) = &direct.host else { panic!("the test server listens on a socket") };
+    tokio::spawn(pooler(folder.path().join(".s.PGSQL.5432"), server_folder.join(".s.PGSQL.5432")));
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let pooled = ConnectOptions { host: Host::Unix(folder.path().to_owned()), ..direct };
+    let mut connection = Connection::connect(&pooled, &cancel()).await.unwrap();
+    let error = refuse_transaction_pooling(&mut connection, &pooled, &cancel()).await.unwrap_err();
+    assert!(matches!(error, WireError::Pooled(_)) && error.to_string().contains("PgBouncer"), "{error}");
 }

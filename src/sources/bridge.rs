@@ -122,8 +122,9 @@ fn drive(
             }
             Order::Finish(answer) => {
                 let fingerprint = lane.finish()?;
-                // Whoever asked and left has dropped the dump; the next order says so.
-                drop(answer.send(fingerprint));
+                if answer.send(fingerprint).is_err() {
+                    return Err(SinkError("the dump was dropped while its lane finished a part".to_owned()));
+                }
             }
             Order::Close => return lane.close(),
         }

@@ -9,7 +9,7 @@ use lifeboat::system::process::{Program, Running, StdinKind};
 use lifeboat::system::user::{give, server_user};
 use tokio_util::sync::CancellationToken;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// One running server with trust authentication for the superuser `postgres`.
 pub(crate) struct TestServer {
@@ -92,10 +92,6 @@ impl TestServer {
         panic!("the server did not start");
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Lines of `pg_hba.conf`, in force at once.
     pub(crate) async fn set_hba(&self, lines: &str) {
         std::fs::write(self.folder.path().join("data/pg_hba.conf"), lines).unwrap();
@@ -108,7 +104,7 @@ impl TestServer {
     }
 
     pub(crate) fn url_as(&self, user: &str, database: &str) -> String {
-        let encoded: String = database.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = database.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
         let host = self.folder.path().display().to_string().replace('/', "%2F");
         format!("postgres://{user}@{host}/{encoded}")
     }

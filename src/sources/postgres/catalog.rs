@@ -11,6 +11,7 @@ use crate::domain::Gap;
 use crate::sources::SourceError;
 
 /// A relation with rows, or one that must stay as it is while its parts are read.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a catalog row, not states")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     pub oid: u32,

@@ -73,6 +73,7 @@ fn server(what: String, why: String, error: &ServerError) -> SourceError {
         "53300" | "57P03" | "57P01" | "57P02" => {
             SourceError::Unreachable { what, why, hint: hint("the server takes no more connections just now") }
         }
+        // `XX000` is also what a catalog lookup says that lost a race against DDL; corruption has codes of its own.
         "42P01" | "42703" | "3F000" | "40001" | "XX000" => {
             SourceError::Changed { what, why, hint: hint("the schema was changed while it was read") }
         }

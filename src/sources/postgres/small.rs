@@ -3,7 +3,7 @@
 use super::catalog::Sequence;
 use super::failure;
 use super::inventory::{self, Exclusions};
-use super::wire::{Connection, quote_literal};
+use super::wire::{Connection, WireError, quote_literal};
 use crate::domain::PartName;
 use crate::sources::SourceError;
 use crate::sources::bridge::{LaneThread, RecordWriter};
@@ -31,8 +31,8 @@ pub(super) async fn sequences(
         for (sequence, row) in batch.iter().zip(&rows) {
             let called = if row.text(2) == Some("t") { "true" } else { "false" };
             let value = row.text(1).unwrap_or_default();
-            let line = format!("SELECT pg_catalog.setval({}, {value}, {called});\n", quote_literal(&sequence.quoted));
-            writer.record(line.as_bytes()).await?;
+            let text = format!("SELECT pg_catalog.setval({}, {value}, {called});\n", quote_literal(&sequence.quoted));
+            writer.record(text.as_bytes()).await?;
         }
         if rows.len() != batch.len() {
             return Err(SourceError::Failed {
@@ -52,7 +52,14 @@ pub(super) async fn large_objects(
     lane: &mut LaneThread,
     part: PartName,
 ) -> Result<(), SourceError> {
-    let fail = |error| failure::wire("large objects", error);
+    let fail = |error: WireError| match failure::wire("large objects", error) {
+        SourceError::Refused { what, why, .. } => {
+            let hint =
+                "`GRANT SELECT ON LARGE OBJECT oid TO role` for each of them, or back up as their owner".to_owned();
+            SourceError::Refused { what, why, hint }
+        }
+        other => other,
+    };
     let mut writer = RecordWriter::begin(lane, part).await?;
     // Most objects fit one slice: one query reads the first slice of all, and only long objects are asked again.
     let mut long: Vec<u32> = Vec::new();
@@ -88,8 +95,8 @@ pub(super) async fn large_objects(
 /// `slice` is a bytea as text: `\x` and hexadecimal digits. An empty one says nothing.
 async fn write_slice(writer: &mut RecordWriter<'_>, oid: u32, offset: u64, slice: &str) -> Result<(), SourceError> {
     if slice.len() > 2 {
-        let line = format!("SELECT pg_catalog.lo_put({oid}, {offset}, '{slice}');\n");
-        writer.record(line.as_bytes()).await?;
+        let text = format!("SELECT pg_catalog.lo_put({oid}, {offset}, '{slice}');\n");
+        writer.record(text.as_bytes()).await?;
     }
     Ok(())
 }
@@ -116,8 +123,8 @@ pub(super) async fn inventory(
                     why: error.to_string(),
                     hint: String::new(),
                 })?;
-            let line = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
-            writer.record(line.as_bytes()).await?;
+            let text = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
+            writer.record(text.as_bytes()).await?;
         }
     }
     writer.finish().await?;

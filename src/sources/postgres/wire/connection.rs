@@ -325,6 +325,16 @@ impl Connection {
         header_of(&self.buffer[self.start..self.end])
     }
 
+    /// Takes one message without looking at it: a notice while we are the one who sends.
+    pub(super) async fn skip_message(&mut self) -> Result<(), WireError> {
+        let (_, body_bytes) = self.header().await?;
+        while self.end - self.start < 5 + body_bytes {
+            self.fill().await?;
+        }
+        self.start += 5 + body_bytes;
+        Ok(())
+    }
+
     /// What has been read and not taken.
     pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..self.end]

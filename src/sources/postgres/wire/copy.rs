@@ -131,11 +131,11 @@ impl<'c> CopyIn<'c> {
         if piece.len() > MESSAGE_BYTES_MAX - 8 {
             return Err(WireError::Protocol("a piece of COPY data is longer than 1 GiB".to_owned()));
         }
-        if self.connection.has_news().await? {
-            let (tag, _) = self.connection.header().await?;
-            if tag == b'E' {
+        while self.connection.has_news().await? {
+            if self.connection.header().await?.0 == b'E' {
                 return self.fail().await;
             }
+            self.connection.skip_message().await?;
         }
         let length = u32::try_from(piece.len() + 4).expect("checked against 1 GiB above");
         self.joined.clear();
