@@ -236,6 +236,53 @@ async fn rows_that_are_missing_from_a_part_are_noticed_and_the_new_database_is_n
 }
 
 #[tokio::test]
+async fn a_role_without_privileges_restores_what_it_may_and_is_told_the_rest() {
+    let (source, server) = (TestServer::start(), TestServer::start());
+    source.psql("postgres", "create role owner; create table t as select 1 as a; alter table t owner to owner");
+    let (record, store) = dump(&source, &["postgres"]);
+    server.psql("postgres", "create role maker login createdb");
+    let place = lifeboat::domain::Place { url: server.url_as("maker", "mine"), password: None };
+    let report = run_with(&record, shared(store), &LoadRequest { place, ..request(&server, "mine") }).await.unwrap();
+    assert_eq!(
+        server.psql("mine", "select tableowner || (select a from t) from pg_tables where tablename = 't'"),
+        "maker1"
+    );
+    let told = report.warnings.join("\n");
+    assert!(told.contains("`CREATE ROLE owner ...` was not applied") && told.contains("no superuser"), "{told}");
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_built_fails_the_load_and_leaves_no_database() {
+    let (source, server) = (TestServer::start(), TestServer::start());
+    // The index cannot be built anew: what its function reads is not there under the pinned search path.
+    source.psql(
+        "postgres",
+        "create table t as select 1 as a; create table helper as select 2 as b;
+         create function f(int) returns int language plpgsql immutable as $$ begin return (select b from helper); end $$;
+         create index broken on t (f(a))",
+    );
+    let (record, store) = dump(&source, &["postgres"]);
+    let store = shared(store);
+    for _ in 0..2 {
+        let error = run_with(&record, Arc::clone(&store), &request(&server, "fresh")).await.unwrap_err();
+        assert!(error.to_string().contains("helper") && error.hint().contains("fresh was not made"), "{error}");
+    }
+    assert_eq!(databases(&server), "postgres,template0,template1");
+}
+
+#[tokio::test]
+async fn what_a_killed_restore_left_is_replaced_by_the_next() {
+    let (source, server) = (TestServer::start(), TestServer::start());
+    source.psql("postgres", "create table t as select 1 as a");
+    let (record, store) = dump(&source, &["postgres"]);
+    server.create_database("fresh.lifeboat-restore");
+    server.psql("fresh.lifeboat-restore", "create table t as select 2 as half_loaded");
+    run_with(&record, shared(store), &request(&server, "fresh")).await.unwrap();
+    assert_eq!(server.psql("fresh", "select a from t"), "1");
+    assert_eq!(databases(&server), "fresh,postgres,template0,template1");
+}
+
+#[tokio::test]
 async fn one_table_comes_back_alone_beside_what_is_there() {
     let dumped = dumped();
     let server = TestServer::start();
@@ -314,7 +361,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     let root = tempfile::Builder::new().prefix("lbs-").tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     let lease_request = LeaseRequest { root: root.path().into(), never: vec![], cancel: CancellationToken::new() };
-    let programs = Section::from_text(&format!("programs = [{:?}]", server.bin())).unwrap();
+    let programs = Section::from_text(&format!("programs = ['{}']", server.bin().display())).unwrap();
     let engine = lifeboat::scratch::registry::kind("postgres").unwrap();
     let lease = engine.lease(Some(&programs), &kind.needs(&record), &lease_request).await.unwrap();
     let place = lease.place("postgres");
@@ -362,16 +409,15 @@ async fn a_real_dump_loaded_into_a_leased_scratch_server_dumps_again_to_the_same
 }
 
 #[tokio::test]
-async fn another_major_makes_the_round_trip_too() {
-    // Both majors run where `make test` has fetched a second one; the first is shown by the test above.
-    let Some(server) = TestServer::other_major() else { return };
-    server.create_database("social");
-    server.psql(
-        "social",
-        "create table t (a int primary key, b text); insert into t select n, 'x' || n from generate_series(1, 900) n",
-    );
-    let (_, differences) = round_trip(&server, "[\"social\"]").await;
-    assert_eq!(differences, Vec::<String>::new());
+async fn another_major_loads_with_its_own_programs() {
+    // The environment names a second major where `make test` has fetched one.
+    let (Some(source), Some(scratch)) = (TestServer::other_major(), TestServer::other_major()) else { return };
+    source.create_database(ODD);
+    source.psql(ODD, SCHEMA);
+    let (record, store) = dump(&source, &[ODD]);
+    let wanted = LoadRequest { scratch: true, ..request(&scratch, "postgres") };
+    run_with(&record, shared(store), &wanted).await.unwrap();
+    assert_same_content((&scratch, ODD), &source);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn request(root: &Path) -> LeaseRequest {
 
 /// With the programs that the tests use, also where they are not in a distribution's place.
 fn section(more: &str) -> Section {
-    Section::from_text(&format!("programs = [{:?}]\n{more}", bin_directory())).unwrap()
+    Section::from_text(&format!("programs = ['{}']\n{more}", bin_directory().display())).unwrap()
 }
 
 async fn lease(more: &str, needs: &ScratchNeeds, root: &Path) -> Result<Box<dyn Lease>, ScratchError> {

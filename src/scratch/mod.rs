@@ -77,6 +77,7 @@ pub enum ScratchError {
 }
 
 impl ScratchError {
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed over by `map_err`")]
     pub(crate) fn failed(what: impl Into<String>, why: impl ToString) -> Self {
         Self::Failed { what: what.into(), why: why.to_string() }
     }

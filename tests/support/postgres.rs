@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use lifeboat::domain::Place;
 use lifeboat::system::user;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Loses nothing that a test could miss: the machine does not crash under it.
@@ -341,6 +341,9 @@ fn test_servers_run_side_by_side_with_identities_of_their_own_and_end_with_the_t
     one.create_database("odd \"name\" é");
     assert_eq!(one.psql("odd \"name\" é", "select current_database()"), "odd \"name\" é");
     assert!(one.try_psql("postgres", "select 1/0; select 2").unwrap_err().contains("22012"));
+    one.psql("postgres", "alter system set work_mem = '6MB'");
+    one.reload();
+    assert_eq!(one.psql("postgres", "show work_mem"), "6MB");
     let folder = one.socket().to_owned();
     drop(one);
     assert!(!folder.exists());

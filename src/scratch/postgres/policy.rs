@@ -99,17 +99,17 @@ impl PostgresScratchPolicy {
         if let Some(text) = raw.memory {
             let bytes = bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
             policy.memory_bytes = bytes
-                .ok_or_else(|| bad(format!("`memory = \"{text}\"` is not a size of at least 128MiB, as `1GiB`")))?;
+                .ok_or_else(|| bad(&format!("`memory = \"{text}\"` is not a size of at least 128MiB, as `1GiB`")))?;
             policy.memory_enforced = true;
         }
         if let Some(text) = raw.load_timeout {
             let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
             policy.load_timeout = span
                 .filter(|span| !span.is_zero())
-                .ok_or_else(|| bad(format!("`load_timeout = \"{text}\"` is not a time span, as `90m` or `4h`")))?;
+                .ok_or_else(|| bad(&format!("`load_timeout = \"{text}\"` is not a time span, as `90m` or `4h`")))?;
         }
         if policy.password.is_some() && policy.url.is_none() {
-            return Err(bad("`password` belongs to `url`, and there is none".to_owned()));
+            return Err(bad("`password` belongs to `url`, and there is none"));
         }
         Ok(policy)
     }
@@ -117,18 +117,18 @@ impl PostgresScratchPolicy {
 
 fn check_setting(name: &str, value: &str) -> Result<(), ConfigError> {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {
-        return Err(bad(format!("`{name}` is not the name of a server setting")));
+        return Err(bad(&format!("`{name}` is not the name of a server setting")));
     }
     if FIXED.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err(bad(format!("`{name}` is set by Lifeboat: a scratch server stays in its own folder")));
+        return Err(bad(&format!("`{name}` is set by Lifeboat: a scratch server stays in its own folder")));
     }
     if value.chars().any(char::is_control) {
-        return Err(bad(format!("the value of `{name}` holds a control character")));
+        return Err(bad(&format!("the value of `{name}` holds a control character")));
     }
     Ok(())
 }
 
-fn bad(why: String) -> ConfigError {
+fn bad(why: &str) -> ConfigError {
     ConfigError { rendered: format!("in `[scratch.postgres]`: {why}") }
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn lease(
     initdb(&programs, folder.path(), bootstrap, &needs.encoding, user.as_ref()).await?;
     write_settings(policy, needs, folder.path())
         .map_err(|error| ScratchError::failed("settings of scratch postgres", error))?;
-    let guard = start(policy, &programs, folder.path(), user).await?;
+    let guard = start(policy, &programs, folder.path(), user)?;
     let mut lease = ServerLease {
         guard,
         folder,
@@ -174,7 +174,7 @@ fn settings(policy: &PostgresScratchPolicy, needs: &ScratchNeeds, folder: &Path)
     settings
 }
 
-async fn start(
+fn start(
     policy: &PostgresScratchPolicy,
     programs: &Programs,
     folder: &Path,

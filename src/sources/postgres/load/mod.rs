@@ -15,6 +15,7 @@ mod script;
 mod statements;
 mod trouble;
 
+use std::path::Path;
 use std::sync::Arc;
 
 pub use guide::loading_guide;
@@ -22,7 +23,7 @@ pub use needs::needs;
 
 use super::client;
 use super::record::{DatabaseRecord, PostgresRecord};
-use super::wire::{ConnectOptions, Connection, WireError};
+use super::wire::{ConnectOptions, Connection, Host, WireError};
 use crate::domain::{Event, PartStore, SourceRecord};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 use archive::{Archive, Section};
@@ -50,13 +51,19 @@ pub async fn load(
     let server = place::inspect(&mut maintenance).await?;
     let mut report = LoadReport::default();
     let targets = targets(&mut maintenance, &server, &details, &names, request).await?;
-    let client = client_for(&server, &details).await?;
+    let client = client_for(&mut maintenance, &server, &details).await?;
     if server.version_num / 10_000 < details.server_version_num / 10_000 {
         report.warnings.push(format!(
             "the server is {} and the snapshot is of {}: a newer definition may not load",
             server.version_num / 10_000,
             details.server_version_num / 10_000
         ));
+    }
+    if !server.superuser {
+        let user = &options.user;
+        report
+            .warnings
+            .push(format!("`{user}` is no superuser: all that is restored belongs to `{user}`, whoever owned it"));
     }
     let bytes = targets.iter().map(|target| target.database.size_bytes).sum();
     place::check_disk(&mut maintenance, bytes).await?;
@@ -123,12 +130,28 @@ async fn targets<'r>(
     Ok(targets)
 }
 
-/// `pg_restore` must not be older than the `pg_dump` that wrote the archive.
-async fn client_for(server: &Server, details: &PostgresRecord) -> Result<Client, SourceError> {
+/// `pg_restore` must not be older than the `pg_dump` that wrote the archive; a later one would send settings that this server
+/// does not know. A server on this machine brings its own.
+async fn client_for(
+    connection: &mut Connection,
+    server: &Server,
+    details: &PostgresRecord,
+) -> Result<Client, SourceError> {
     let tool = details.tools.iter().find(|tool| tool.program == "pg_dump");
     let wrote = tool.and_then(|tool| tool.version.split('.').next()?.parse().ok());
-    // A later one would send settings that this server does not know.
-    client::find(wrote.unwrap_or(server.version_num / 10_000), None).await
+    let major = wrote.unwrap_or(server.version_num / 10_000);
+    if matches!(connection.options().host, Host::Unix(_)) {
+        let sql = "SELECT setting FROM pg_catalog.pg_config() WHERE name = 'BINDIR'";
+        // Only superusers may ask; for others the usual places must do.
+        let rows = connection.query(sql).await.unwrap_or_default();
+        if let Some(folder) = rows.first().and_then(|row| row.text(0))
+            && let Ok(client) = client::find(major, Some(Path::new(folder))).await
+            && client.major == major
+        {
+            return Ok(client);
+        }
+    }
+    client::find(major, None).await
 }
 
 /// One database on its way into a server.

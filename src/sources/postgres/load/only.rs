@@ -41,7 +41,7 @@ pub(super) async fn load(
     for (_, table) in &chosen {
         require_absent(&mut connection, table).await?;
     }
-    let client = client_for(&server, details).await?;
+    let client = client_for(&mut connection, &server, details).await?;
     let part = database.archive.as_ref().ok_or_else(|| {
         refused("the tables asked for", "the snapshot holds no definitions", "restore them into a folder: `--to DIR`")
     })?;
