@@ -3,11 +3,14 @@
 
 mod architecture;
 mod checks;
+#[path = "support/collecting_sink.rs"]
 mod collecting_sink;
 mod config;
+#[path = "support/dump_server.rs"]
 mod dump_server;
 mod init;
 mod inventory;
+#[path = "support/mutations.rs"]
 mod mutations;
 mod postgres_dump;
 mod postgres_load;
