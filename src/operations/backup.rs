@@ -121,14 +121,14 @@ pub async fn run(session: &Session, job: &Job) -> Result<BackupOutcome, Operatio
     match &outcome {
         Ok(done) => {
             let failed: Vec<_> = done.copies.iter().filter(|copy| !copy.committed()).collect();
-            row.outcome = if failed.is_empty() { "done" } else { "partial" }.to_owned();
+            row.outcome = String::from(if failed.is_empty() { "done" } else { "partial" });
             row.snapshot = Some(done.snapshot.to_string());
             row.bytes_read = done.read_bytes;
             row.bytes_stored = done.stored_bytes;
             row.message = failed.iter().map(|copy| copy.text()).collect::<Vec<_>>().join("; ");
         }
         Err(error) => {
-            row.outcome = if error.class == Class::Cancelled { "cancelled" } else { "failed" }.to_owned();
+            row.outcome = String::from(if error.class == Class::Cancelled { "cancelled" } else { "failed" });
             row.message = error.to_string();
         }
     }
@@ -542,7 +542,6 @@ pub fn local<E: ToString>(what: &'static str) -> impl Fn(E) -> OperationError {
     move |why| OperationError::new(Class::Bug, format!("{what} cannot be used")).cause(why)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 pub fn bug(why: tokio::task::JoinError) -> OperationError {
     OperationError::new(Class::Bug, "a task ended unexpectedly").cause(why)
 }

@@ -84,12 +84,14 @@ impl OperationError {
     }
 
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed over where they end")]
     pub fn cause(mut self, cause: impl ToString) -> Self {
         self.cause = Some(cause.to_string());
         self
     }
 
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "places are handed over where they are made")]
     pub fn place(mut self, place: impl ToString) -> Self {
         self.place = Some(place.to_string());
         self

@@ -32,7 +32,7 @@ use crate::system::clock;
 /// How many objects one verdict names; the rest is counted.
 const MISMATCHES_SHOWN: usize = 200;
 /// The ordinary client's limit for one count.
-const COUNT_LIMIT: Duration = Duration::from_secs(3600);
+const COUNT_LIMIT: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone)]
 pub struct Request {

@@ -43,6 +43,7 @@ struct PackState {
     usable: bool,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn local(why: impl ToString) -> RepositoryError {
     RepositoryError::local("the chunk cache", why.to_string())
 }
@@ -52,12 +53,11 @@ impl ChunkCache {
     ///
     /// `held` tells which packs targets are known to hold, by listing.
     pub fn open(file: &Path, held: impl Fn(&ContentName) -> bool) -> Result<Self, RepositoryError> {
-        let database = match Self::database(file) {
-            Ok(database) => database,
-            Err(_) => {
-                std::fs::rename(file, file.with_extension("damaged")).map_err(local)?;
-                Self::database(file)?
-            }
+        let database = if let Ok(database) = Self::database(file) {
+            database
+        } else {
+            std::fs::rename(file, file.with_extension("damaged")).map_err(local)?;
+            Self::database(file)?
         };
         let transaction = database.begin_write().map_err(local)?;
         let mut packs = vec![];

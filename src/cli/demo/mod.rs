@@ -284,8 +284,11 @@ fn prepare_folder(folder: &Path) -> Result<PathBuf, OperationError> {
     };
     if folder.exists() {
         if !folder.join(MARKER).exists() {
-            return Err(OperationError::new(Class::Usage, format!("`{}` exists and is not a demo's", folder.display()))
-                .hint("name a folder that does not exist: `lifeboat demo DIR`"));
+            return Err(OperationError::new(
+                Class::Usage,
+                format!("`{}` exists and is not a demo's", folder.display()),
+            )
+            .hint("name a folder that does not exist: `lifeboat demo DIR`"));
         }
         std::fs::remove_dir_all(folder).map_err(failed)?;
     }
@@ -309,15 +312,14 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), OperationError> {
         .mode(mode)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|why| {
-            OperationError::new(Class::Usage, format!("`{}` cannot be written", path.display())).cause(why)
-        })
+        .map_err(|why| OperationError::new(Class::Usage, format!("`{}` cannot be written", path.display())).cause(why))
 }
 
 /// Flips one bit in the middle of the largest pack; returns its name and the offset.
 fn damage(target: &Path) -> Result<(String, u64), OperationError> {
     use std::os::unix::fs::FileExt;
-    let failed = |why: std::io::Error| OperationError::new(Class::Bug, "the demo could not damage its own copy").cause(why);
+    let failed =
+        |why: std::io::Error| OperationError::new(Class::Bug, "the demo could not damage its own copy").cause(why);
     let mut largest: Option<(u64, PathBuf)> = None;
     for folder in std::fs::read_dir(target.join("packs")).map_err(failed)? {
         for file in std::fs::read_dir(folder.map_err(failed)?.path()).map_err(failed)? {
