@@ -76,11 +76,13 @@ pub struct OperationError {
     pub cause: Option<String>,
     pub place: Option<String>,
     pub hint: Option<String>,
+    /// The same run may well succeed if it is tried again at once: the source changed under the dump.
+    pub transient: bool,
 }
 
 impl OperationError {
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), cause: None, place: None, hint: None }
+        Self { class, what: what.into(), cause: None, place: None, hint: None, transient: false }
     }
 
     #[must_use]
@@ -149,7 +151,8 @@ impl From<SourceError> for OperationError {
             SourceError::Cancelled => Class::Cancelled,
             _ => Class::Source,
         };
-        Self::new(class, error.to_string()).hint(error.hint())
+        let transient = matches!(error, SourceError::Changed { .. });
+        Self { transient, ..Self::new(class, error.to_string()).hint(error.hint()) }
     }
 }
 

@@ -174,7 +174,7 @@ impl Test<'_> {
         };
         self.outcome.snapshot = Some(found.root.snapshot.clone());
         self.outcome.dumped_at.clone_from(&found.root.started);
-        let snapshot = snapshots::open(self.target, found, &identities)
+        let snapshot = snapshots::open(self.target, &[], found, &identities)
             .await
             .map_err(|error| if error.place.is_some() { error } else { error.place(self.target.target.place()) })?;
         let record = snapshot.recipe.meta.source.clone();
