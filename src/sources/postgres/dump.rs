@@ -1,6 +1,6 @@
 //! One database from snapshot to record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,6 +31,24 @@ pub(super) struct Job<'a> {
     pub(super) lock_timeout: Duration,
     /// Absent when a recorded dump is repeated: the archive is not compared.
     pub(super) client: Option<&'a Client>,
+    /// Groups to dump; empty means all, the inventory included.
+    pub(super) only: &'a [String],
+}
+
+impl Job<'_> {
+    /// Whether anything of the database is wanted.
+    pub(super) fn concerns(&self, database: &str) -> bool {
+        let prefix = format!("{}/", PartName::component(database));
+        self.only.is_empty() || self.only.iter().any(|group| group.starts_with(&prefix))
+    }
+
+    fn wants(&self, group: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == group)
+    }
+}
+
+fn table_group(prefix: &str, table: &Table) -> String {
+    format!("{prefix}/table/{}", PartName::component(&table.quoted))
 }
 
 /// One database's share of the record.
@@ -66,7 +84,7 @@ pub(super) async fn database(
     }
     let gaps = gaps(&held.listing, job.server.standby);
 
-    let plan = Arc::new(plan(&prefix, &held.listing, job.server, like));
+    let plan = Arc::new(plan(&prefix, &held.listing, job, like));
     run(job, options, &mut held, &plan, &record, &sequences).await?;
 
     let Held { mut leader, at, .. } = held;
@@ -80,9 +98,8 @@ pub(super) async fn database(
     let mut groups = Vec::with_capacity(plan.tables.len());
     for (index, planned) in plan.tables.iter().enumerate() {
         let rows = plan.rows(index);
-        let component = PartName::component(&planned.table.quoted);
         groups.push(PartGroup {
-            name: format!("{prefix}/table/{component}"),
+            name: table_group(&prefix, &planned.table),
             parts: planned.parts.clone(),
             engine_count: Some(rows),
             compared: true,
@@ -103,7 +120,8 @@ pub(super) async fn database(
         engine_count: None,
         compared: true,
     };
-    groups.extend([small(&record.sequences), small(&record.large_objects)]);
+    let others = [&record.sequences, &record.large_objects];
+    groups.extend(others.into_iter().filter(|part| job.wants(part.as_str())).map(small));
     Ok(Dumped { instant: Instant { of: format!("database {name}"), at }, record, groups, gaps })
 }
 
@@ -134,10 +152,16 @@ async fn run(
     };
     let led = async {
         let mut lane = LaneThread::start(job.sink);
-        small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
-        small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
-        let part = record.inventory.clone();
-        small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await?;
+        if job.wants(record.sequences.as_str()) {
+            small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
+        }
+        if job.wants(record.large_objects.as_str()) {
+            small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
+        }
+        if job.only.is_empty() {
+            let part = record.inventory.clone();
+            small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await?;
+        }
         while let Some(ended) = copying.join_next().await {
             ended.map_err(|error| SourceError::Failed {
                 what: "copying session".to_owned(),
@@ -175,7 +199,7 @@ async fn tell(context: &Context, plan: &Plan) {
 
 /// Tables with rows and the columns to read. A repeated dump keeps the recorded order, since a restored table may have
 /// another; where the columns themselves differ, the table's own are read and the comparison says so.
-fn plan(prefix: &str, listing: &Listing, server: &Server, like: Option<&DatabaseRecord>) -> Plan {
+fn plan(prefix: &str, listing: &Listing, job: &Job<'_>, like: Option<&DatabaseRecord>) -> Plan {
     let recorded: HashMap<(&str, &str), &TableRecord> = like
         .map(|like| like.tables.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect())
         .unwrap_or_default();
@@ -190,8 +214,11 @@ fn plan(prefix: &str, listing: &Listing, server: &Server, like: Option<&Database
         };
         if sorted(&like.columns) == sorted(&table.columns) { like.columns.clone() } else { table.columns.clone() }
     };
-    let tables = listing.tables.iter().filter(|table| table.holds_rows(server.standby));
-    Plan::make(prefix, tables.map(|table| (table.clone(), columns(table))).collect(), server.version_num)
+    let only: HashSet<&str> = job.only.iter().map(String::as_str).collect();
+    let tables = listing.tables.iter().filter(|table| {
+        table.holds_rows(job.server.standby) && (only.is_empty() || only.contains(table_group(prefix, table).as_str()))
+    });
+    Plan::make(prefix, tables.map(|table| (table.clone(), columns(table))).collect(), job.server.version_num)
 }
 
 pub(super) fn gaps(listing: &Listing, standby: bool) -> Vec<Gap> {

@@ -5,6 +5,7 @@ use super::failure;
 use super::inventory::{self, Exclusions};
 use super::wire::{Connection, WireError, quote_literal};
 use crate::domain::PartName;
+use crate::domain::record::Statement;
 use crate::sources::SourceError;
 use crate::sources::bridge::{LaneThread, RecordWriter};
 
@@ -129,4 +130,71 @@ pub(super) async fn inventory(
     }
     writer.finish().await?;
     Ok(())
+}
+
+/// The reader of what [`sequences`] and [`large_objects`] write, by the name of the group.
+pub(super) fn statements(group: &str) -> Option<fn(&str) -> Option<Statement>> {
+    match group.split_once('/')? {
+        (_, "sequences") => Some(about_sequence),
+        (_, "large-objects") => Some(about_large_object),
+        _ => None,
+    }
+}
+
+fn about_sequence(record: &str) -> Option<Statement> {
+    let arguments = record.strip_prefix("SELECT pg_catalog.setval(")?.trim_end().strip_suffix(");")?;
+    let mut arguments = arguments.rsplitn(3, ", ");
+    let (called, value, literal) = (arguments.next()?, arguments.next()?, arguments.next()?);
+    let called = if called == "true" { "called" } else { "not called yet" };
+    Some(Statement { what: format!("sequence {}", unquote(literal)?), value: format!("{value}, {called}") })
+}
+
+fn about_large_object(record: &str) -> Option<Statement> {
+    let arguments = record.strip_prefix("SELECT pg_catalog.lo_put(")?.trim_end().strip_suffix(");")?;
+    let mut arguments = arguments.splitn(3, ", ");
+    let (oid, offset, bytes) = (arguments.next()?, arguments.next()?, arguments.next()?);
+    let digits = unquote(bytes)?.strip_prefix("\\x")?.to_owned();
+    let value = format!("{} bytes at {offset}: {digits}", digits.len() / 2);
+    Some(Statement { what: format!("large object {oid}"), value })
+}
+
+/// The inverse of [`quote_literal`].
+fn unquote(literal: &str) -> Option<String> {
+    let literal = literal.trim_start();
+    if let Some(escaped) = literal.strip_prefix("E'") {
+        let mut text = String::new();
+        let mut rest = escaped.strip_suffix('\'')?.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\\' => text.push(match rest.next()? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    other => other,
+                }),
+                // The second of two quotes.
+                '\'' => text.push(rest.next()?),
+                other => text.push(other),
+            }
+        }
+        return Some(text);
+    }
+    Some(literal.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_about_a_sequence_or_a_large_object_is_read_back() {
+        for name in ["public.s", "\"it's, a\".\"b\\ \n\"", "\"(\".\", 1, true);\""] {
+            let record = format!("SELECT pg_catalog.setval({}, -7, false);\n", quote_literal(name));
+            let expected = Statement { what: format!("sequence {name}"), value: "-7, not called yet".to_owned() };
+            assert_eq!(statements("db/sequences").unwrap()(&record), Some(expected));
+        }
+        let record = "SELECT pg_catalog.lo_put(70001, 262144, '\\x00ff');\n";
+        let expected = Statement { what: "large object 70001".to_owned(), value: "2 bytes at 262144: 00ff".to_owned() };
+        assert_eq!(statements("db/large-objects").unwrap()(record), Some(expected));
+        assert!(statements("db/table/public.sequences").is_none());
+    }
 }
