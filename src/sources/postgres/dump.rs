@@ -13,7 +13,7 @@ use super::server::Server;
 use super::snapshot::{self, Held, Wanted};
 use super::tables::{self, Plan, View};
 use super::wire::{ConnectOptions, WireError};
-use super::{failure, session, small};
+use super::{failure, inventory, session, small};
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, PartName, PartSink};
 use crate::sources::bridge::LaneThread;
@@ -82,10 +82,15 @@ pub(super) async fn database(
         record.excluded_schemas.clone_from(&like.excluded_schemas);
         record.excluded_tables.clone_from(&like.excluded_tables);
     }
-    let gaps = gaps(&held.listing, job.server.standby);
+    let mut gaps = gaps(&held.listing, job.server.standby);
+    let skip = like.map_or(&[][..], |like| &like.unlisted_kinds);
 
     let plan = Arc::new(plan(&prefix, &held.listing, job, like));
-    run(job, options, &mut held, &plan, &record, &sequences).await?;
+    record.unlisted_kinds = run(job, options, &mut held, &plan, (&record, skip), &sequences).await?;
+    gaps.extend(record.unlisted_kinds.iter().map(|kind| Gap {
+        what: format!("comparison of objects of kind `{kind}`"),
+        why: "permission denied: the role could not list them".to_owned(),
+    }));
 
     let Held { mut leader, at, .. } = held;
     // The locks held until here: nothing was truncated, rewritten or dropped under the copies.
@@ -125,15 +130,16 @@ pub(super) async fn database(
     Ok(Dumped { instant: Instant { of: format!("database {name}"), at }, record, groups, gaps })
 }
 
-/// Runs everything that depends on the snapshot at once; the first failure ends the rest.
+/// Runs everything that depends on the snapshot at once; the first failure ends the rest. Returns the kinds of objects that
+/// could not be listed; those in `skip` are not asked for.
 async fn run(
     job: &Job<'_>,
     options: &ConnectOptions,
     held: &mut Held,
     plan: &Arc<Plan>,
-    record: &DatabaseRecord,
+    (record, skip): (&DatabaseRecord, &[String]),
     sequences: &[Sequence],
-) -> Result<(), SourceError> {
+) -> Result<Vec<String>, SourceError> {
     let context = job.context;
     let view = View {
         options: options.clone(),
@@ -158,9 +164,11 @@ async fn run(
         if job.wants(record.large_objects.as_str()) {
             small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
         }
+        let mut unlisted = vec![];
         if job.only.is_empty() {
-            let part = record.inventory.clone();
-            small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await?;
+            let queries = inventory::queries(job.server.version_num, &record.exclusions());
+            let asked = queries.into_iter().filter(|query| !skip.iter().any(|kind| kind == query.kind));
+            unlisted = small::inventory(leader, asked, &mut lane, record.inventory.clone()).await?;
         }
         while let Some(ended) = copying.join_next().await {
             ended.map_err(|error| SourceError::Failed {
@@ -171,9 +179,9 @@ async fn run(
         }
         tables::copy_blocked(leader, plan, &mut lane).await?;
         lane.close().await?;
-        Ok::<(), SourceError>(())
+        Ok::<_, SourceError>(unlisted)
     };
-    let work = async { tokio::try_join!(archive, led).map(drop) };
+    let work = async { tokio::try_join!(archive, led).map(|((), unlisted)| unlisted) };
     let result = tokio::select! {
         result = work => result,
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),
@@ -261,7 +269,8 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
     };
     let sql = format!(
         "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, {provider}, {locale}, \
-         pg_catalog.pg_database_size(oid), (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class) \
+         pg_catalog.pg_database_size(oid), (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class), \
+         NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public') \
          FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     );
     let row = held.leader.query_one(&sql).await.map_err(fail)?;
@@ -282,6 +291,9 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
         locale: row.text(4).map(str::to_owned),
         size_bytes: row.number(5).map_err(fail)?,
         relation_count: row.number(6).map_err(fail)?,
+        without_public: row.flag(7).map_err(fail)?,
+        without_plpgsql: !extensions.iter().any(|extension| extension.name == "plpgsql"),
+        unlisted_kinds: vec![],
         extensions,
         excluded_schemas: held.listing.excluded.schemas.clone(),
         excluded_tables: held.listing.excluded.tables.clone(),

@@ -2,7 +2,7 @@
 
 use super::catalog::Sequence;
 use super::failure;
-use super::inventory::{self, Exclusions};
+use super::inventory::InventoryQuery;
 use super::wire::{Connection, WireError, quote_literal};
 use crate::domain::PartName;
 use crate::domain::record::Statement;
@@ -102,33 +102,64 @@ async fn write_slice(writer: &mut RecordWriter<'_>, oid: u32, offset: u64, slice
     Ok(())
 }
 
-/// One JSON object a line, by kind and name.
+/// One JSON object a line, by kind and name. Returns the kinds that the role may not list: they are no reason to have no
+/// backup.
 pub(super) async fn inventory(
     leader: &mut Connection,
-    server_version_num: u32,
-    exclusions: &Exclusions,
+    queries: impl Iterator<Item = InventoryQuery>,
     lane: &mut LaneThread,
     part: PartName,
-) -> Result<(), SourceError> {
+) -> Result<Vec<String>, SourceError> {
     let mut writer = RecordWriter::begin(lane, part).await?;
-    for query in inventory::queries(server_version_num, exclusions) {
+    let mut unlisted = vec![];
+    for query in queries {
         let fail = |error| failure::wire(format!("inventory of kind `{}`", query.kind), error);
-        let kind = serde_json::Value::from(query.kind);
-        let mut rows = leader.rows(&query.sql).await.map_err(fail)?;
-        while let Some(row) = rows.next().await.map_err(fail)? {
-            let name = serde_json::Value::from(row.required(0).map_err(fail)?);
-            let attributes = row.required(1).map_err(fail)?;
-            let attributes: serde_json::Value =
-                serde_json::from_str(attributes).map_err(|error| SourceError::Failed {
-                    what: format!("inventory of kind `{}`", query.kind),
-                    why: error.to_string(),
-                    hint: String::new(),
-                })?;
-            let text = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
-            writer.record(text.as_bytes()).await?;
+        // A refused query must not end the snapshot's transaction.
+        leader.execute("SAVEPOINT kind").await.map_err(fail)?;
+        let refused = match list_kind(leader, &query, &mut writer).await {
+            Ok(()) => false,
+            Err(Listing::Denied) => true,
+            Err(Listing::Failed(error)) => return Err(error),
+        };
+        let end = if refused { "ROLLBACK TO SAVEPOINT kind; RELEASE SAVEPOINT kind" } else { "RELEASE SAVEPOINT kind" };
+        leader.execute(end).await.map_err(fail)?;
+        if refused {
+            unlisted.push(query.kind.to_owned());
         }
     }
     writer.finish().await?;
+    Ok(unlisted)
+}
+
+enum Listing {
+    /// Before anything was written.
+    Denied,
+    Failed(SourceError),
+}
+
+async fn list_kind(
+    leader: &mut Connection,
+    query: &InventoryQuery,
+    writer: &mut RecordWriter<'_>,
+) -> Result<(), Listing> {
+    let what = || format!("inventory of kind `{}`", query.kind);
+    let mut written = false;
+    let fail = |written: bool, error: WireError| match error.sqlstate() {
+        Some("42501") if !written => Listing::Denied,
+        _ => Listing::Failed(failure::wire(what(), error)),
+    };
+    let kind = serde_json::Value::from(query.kind);
+    let mut rows = leader.rows(&query.sql).await.map_err(|error| fail(false, error))?;
+    while let Some(row) = rows.next().await.map_err(|error| fail(written, error))? {
+        let name = serde_json::Value::from(row.required(0).map_err(|error| fail(written, error))?);
+        let attributes = row.required(1).map_err(|error| fail(written, error))?;
+        let attributes: serde_json::Value = serde_json::from_str(attributes).map_err(|error| {
+            Listing::Failed(SourceError::Failed { what: what(), why: error.to_string(), hint: String::new() })
+        })?;
+        let text = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
+        writer.record(text.as_bytes()).await.map_err(|error| Listing::Failed(error.into()))?;
+        written = true;
+    }
     Ok(())
 }
 
