@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod commit;
+pub mod compare;
 pub mod error;
 pub mod fan_out;
 pub mod guide;
