@@ -17,5 +17,6 @@ mod postgres_load;
 mod postgres_wire;
 mod report;
 mod scratch;
+mod stock_tools;
 mod support;
 mod targets;

@@ -66,7 +66,7 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
         ))
     };
     step(
-        &format!("Database {}", database.name.escape_debug()),
+        &format!("Database {}", database.name.replace(char::is_control, " ")),
         &[
             format!("DATABASE={}", shell(&format!("dbname={}", conninfo_quote(&database.name)))),
             format!("psql -X -q -v ON_ERROR_STOP=1 -d postgres -c {}", shell(&create_sql(database, &database.name))),
@@ -98,7 +98,7 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
             "pg_restore --create --list {archive} | \\\n  \
              grep -E ' (DATABASE|DATABASE PROPERTIES|(ACL|COMMENT|SECURITY LABEL) - DATABASE) ' > database.list\n\
              pg_restore --create --no-tablespaces --section=pre-data --use-list=database.list -f - {archive} | \\\n  \
-             grep -v '^CREATE DATABASE ' | psql -X -v ON_ERROR_STOP=1 -d postgres -f -"
+             grep -v '^CREATE DATABASE ' | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f -"
         )
     });
     step("Owner and settings of the database", &settings.into_iter().collect::<Vec<_>>());
