@@ -20,3 +20,4 @@ mod scratch;
 mod stock_tools;
 mod support;
 mod targets;
+mod targets_catch_up;

@@ -37,8 +37,30 @@ select count(*) from empty;
 
 /// Programs that a stranger has; what else is on this machine is out of reach.
 const STOCK: [&str; 24] = [
-    "sh", "age", "zstd", "minisign", "awk", "sha256sum", "dd", "sed", "grep", "sort", "head", "tail", "wc", "cat", "mkdir",
-    "mv", "rm", "touch", "dirname", "printf", "pwd", "tr", "psql", "pg_restore",
+    "sh",
+    "age",
+    "zstd",
+    "minisign",
+    "awk",
+    "sha256sum",
+    "dd",
+    "sed",
+    "grep",
+    "sort",
+    "head",
+    "tail",
+    "wc",
+    "cat",
+    "mkdir",
+    "mv",
+    "rm",
+    "touch",
+    "dirname",
+    "printf",
+    "pwd",
+    "tr",
+    "psql",
+    "pg_restore",
 ];
 
 /// A folder of links to stock programs, to be the whole `PATH`.
@@ -97,7 +119,10 @@ fn backed_up(server: &TestServer) -> Installation {
     server.psql("it's shop", SCHEMA);
     installation.write_job("the shop's", &server.url("it's shop"), &["one", "two"], "");
     installation.expect(0, &["backup", "now"]);
-    server.psql("it's shop", "update users set name = 'changed' where id % 1000 = 7; insert into users (name) values ('late')");
+    server.psql(
+        "it's shop",
+        "update users set name = 'changed' where id % 1000 = 7; insert into users (name) values ('late')",
+    );
     installation.expect(0, &["backup", "now"]);
     installation
 }
@@ -118,7 +143,10 @@ fn a_stranger_restores_a_whole_database_from_either_target_with_stock_tools() {
         let fresh = TestServer::start();
         let done = follow(&copy.path().join("repository"), &installation.path("identity.txt"), ALL, &fresh);
         let said = said(&done);
-        assert!(said.contains("complete and undamaged") && said.contains("Signature and comment signature verified"), "{said}");
+        assert!(
+            said.contains("complete and undamaged") && said.contains("Signature and comment signature verified"),
+            "{said}"
+        );
         assert!(done.stdout.ends_with(b"\nloaded\n"), "{said}");
         let errors: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
         assert!(errors.iter().all(|line| line.contains("role \"postgres\" already exists")), "{errors:?}");
