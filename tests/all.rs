@@ -20,5 +20,7 @@ mod proof_mutations;
 mod proof_unusual;
 mod report;
 mod scratch;
+mod stock_tools;
 mod support;
 mod targets;
+mod targets_catch_up;

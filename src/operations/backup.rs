@@ -16,7 +16,7 @@ use super::fan_out::FanOut;
 use super::lock;
 use super::pipeline::BackupSink;
 use super::session::{OpenTarget, Session, read_info};
-use super::{Class, OperationError, targets_known};
+use super::{Class, OperationError, chain, targets_known};
 use crate::catalog::{CopyRow, RunRow, SnapshotRow};
 use crate::config::Job;
 use crate::domain::{Event, PartSink, RunId, SealedObject, SnapshotId, SourceRecord, human_bytes};
@@ -87,6 +87,9 @@ pub async fn plan(session: &Session, job: &Job) -> Result<BackupPlan, OperationE
     for target in session.targets(&job.backup.targets).await? {
         let (state, usable) = match read_info(&target).await {
             Ok(Some(info)) => (format!("holds repository {}", info.repository), true),
+            Ok(None) if targets_known::is_known(&session.config.state, &target)? => {
+                (targets_known::emptied(&session.config.state, &target).to_string(), false)
+            }
             Ok(None) => ("empty: a repository would be made".to_owned(), true),
             Err(error) => (error.to_string(), false),
         };
@@ -160,8 +163,6 @@ struct Ready {
     /// Targets that answer; the others are in `failed`.
     targets: Vec<OpenTarget>,
     failed: Vec<CopyOutcome>,
-    /// For each target, in the order of `targets`, which packs it shows, with their sizes.
-    held: Vec<HashMap<ContentName, u64>>,
     cache: ChunkCache,
 }
 
@@ -214,10 +215,12 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
         recipe: metadata.recipe,
         metadata: &metadata.objects,
         packs: &written.needed,
-        already_held: held_by_name(&ready),
     };
     let (root, mut copies) = commit.run(delivered).await?;
-    written.cache.commit()?;
+    // The snapshot is there: what this machine fails to remember about it costs deduplication only.
+    if let Err(error) = written.cache.commit() {
+        session.warn(name, format!("{error}; the next run stores again what this one added"));
+    }
     copies.extend(ready.failed);
     copies.sort_by(|a, b| a.target.cmp(&b.target));
     let outcome = BackupOutcome {
@@ -278,7 +281,8 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
                 infos.push((info, held));
                 targets.push(target);
             }
-            Err(error) if matches!(error.class, Class::Target) => {
+            // A target whose `lifeboat.json` is damaged is no worse than one that is away.
+            Err(error) if matches!(error.class, Class::Target | Class::Integrity) => {
                 session.warn(job.name.as_str(), format!("target `{}` is left out: {error}", target.name));
                 failed.push(CopyOutcome::failed(&target, &error));
             }
@@ -289,7 +293,7 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
     let info = agree(session, &targets, infos.iter().map(|(info, _)| info.as_ref())).await?;
     let held: Vec<HashMap<_, _>> = infos.into_iter().map(|(_, held)| held).collect();
     let cache = open_cache(session, job, &writer, &targets, &held).await?;
-    Ok(Ready { writer, info, targets, failed, held, cache })
+    Ok(Ready { writer, info, targets, failed, cache })
 }
 
 /// Whether the quorum can still be reached.
@@ -307,7 +311,10 @@ pub fn enough(job: &Job, working: usize, failed: &[CopyOutcome]) -> Result<(), O
         ),
     )
     .cause(causes.join("; "))
-    .hint("mend the target, or lower `backup.quorum` in the job"))
+    .hint(match failed.iter().find(|copy| !copy.hint.is_empty()) {
+        Some(copy) => copy.hint.clone(),
+        None => "mend the target, or lower `backup.quorum` in the job".to_owned(),
+    }))
 }
 
 /// All targets hold the same repository; empty ones get it.
@@ -345,21 +352,20 @@ async fn agree<'a>(
 
 /// Which repository this installation writes to: an emptied target must not pass for a new one unnoticed.
 fn pinned_repository(session: &Session) -> Option<String> {
-    std::fs::read_to_string(session.config.state.join("repository")).ok().map(|text| text.trim().to_owned())
+    let text = std::fs::read_to_string(session.config.state.join("repository")).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn pin_repository(session: &Session, repository: &str) -> Result<(), OperationError> {
-    std::fs::write(session.config.state.join("repository"), format!("{repository}\n"))
-        .map_err(local("the state folder"))
+    if pinned_repository(session).as_deref() == Some(repository) {
+        return Ok(());
+    }
+    chain::write_durably(&session.config.state.join("repository"), format!("{repository}\n").as_bytes())
 }
 
 pub async fn list_packs(target: &OpenTarget) -> Result<HashMap<ContentName, u64>, OperationError> {
     let listed = target.target.list(layout::PACKS).await?;
     Ok(listed.iter().filter_map(|object| Some((layout::content_name(&object.key)?, object.size))).collect())
-}
-
-fn held_by_name(ready: &Preserved) -> HashMap<String, HashMap<ContentName, u64>> {
-    ready.targets.iter().map(|target| target.name.to_string()).zip(ready.held.iter().cloned()).collect()
 }
 
 /// Opens the job's cache for the present epoch; a new or lost one is filled from the index objects.
@@ -374,9 +380,10 @@ async fn open_cache(
     std::fs::create_dir_all(&folder).map_err(local("the chunk cache"))?;
     let file =
         folder.join(format!("{}-{}.redb", crate::domain::PartName::component(job.name.as_str()), writer.epoch.id));
-    let any: HashSet<ContentName> = held.iter().flat_map(HashMap::keys).copied().collect();
+    // With its size: a pack that was cut counts as missing, so that its chunks are stored again or it is copied anew.
+    let any: HashSet<(ContentName, u64)> = held.iter().flatten().map(|(name, size)| (*name, *size)).collect();
     let empty = ChunkCache::is_empty(&file);
-    let mut cache = ChunkCache::open(&file, |pack| any.contains(pack))?;
+    let mut cache = ChunkCache::open(&file, |pack, size| any.contains(&(*pack, size)))?;
     if empty && !any.is_empty() {
         let keys = writer.index_identities();
         for target in targets {
@@ -391,7 +398,7 @@ async fn open_cache(
                 if let Ok(found) = index::decode(object.key.as_str(), &plain)
                     && found.epoch == writer.epoch.id
                 {
-                    cache.absorb(&found.packs, |pack| any.contains(pack))?;
+                    cache.absorb(&found.packs, |pack, size| any.contains(&(*pack, size)))?;
                 }
             }
         }
@@ -408,7 +415,7 @@ async fn dump(
     ready: Ready,
     total: u64,
 ) -> Result<(SourceRecord, Written, Preserved, FanOut), OperationError> {
-    let Ready { writer, info, targets, failed, held, cache } = ready;
+    let Ready { writer, info, targets, failed, cache } = ready;
     let fan_out = FanOut::start(&targets, &context.cancel);
     let keys = SealKeys::new(&writer.epoch.public)?;
     let pipeline = Pipeline::start(keys, *writer.chunk_key(), job.backup.level, cache, Box::new(fan_out.sender()))?;
@@ -426,32 +433,32 @@ async fn dump(
             // The targets know best why the repository stopped taking bytes.
             let finished = tokio::task::spawn_blocking(move || pipeline.finish()).await;
             drop(finished);
-            let error = OperationError::from(error);
-            let refused: Vec<_> = fan_out
-                .finish()
-                .await
-                .into_iter()
-                .filter_map(|delivered| Some(CopyOutcome::failed(&delivered.target, &delivered.outcome.err()?.into())))
-                .filter(|copy| !copy.text().contains("cancelled"))
-                .collect();
-            return Err(if refused.is_empty() {
-                error.place(source.describe())
-            } else {
-                enough(job, 0, &refused).err().unwrap_or(error)
-            });
+            let error = OperationError::from(error).place(source.describe());
+            return Err(blame(job, error, fan_out).await);
         }
     };
-    let written = tokio::task::spawn_blocking(move || pipeline.finish()).await.map_err(bug)??;
-    Ok((record, written, Preserved { writer, info, targets, failed, held }, fan_out))
+    let written = match tokio::task::spawn_blocking(move || pipeline.finish()).await.map_err(bug)? {
+        Ok(written) => written,
+        Err(error) => return Err(blame(job, error.into(), fan_out).await),
+    };
+    Ok((record, written, Preserved { writer, info, failed }, fan_out))
 }
 
-/// [`Ready`] without the cache, which went into the pipeline.
+/// The targets' own account of why a dump could not go on, if they have one; else the error itself.
+async fn blame(job: &Job, error: OperationError, fan_out: FanOut) -> OperationError {
+    let delivered = fan_out.finish().await.into_iter();
+    let refused: Vec<_> = delivered
+        .filter_map(|delivered| Some(CopyOutcome::failed(&delivered.target, &delivered.outcome.err()?.into())))
+        .filter(|copy| !copy.text().contains("cancelled"))
+        .collect();
+    if refused.is_empty() { error } else { enough(job, 0, &refused).err().unwrap_or(error) }
+}
+
+/// [`Ready`] without the cache, which went into the pipeline, and the targets, which the fan-out has.
 struct Preserved {
     writer: Writer,
     info: RepositoryInfo,
-    targets: Vec<OpenTarget>,
     failed: Vec<CopyOutcome>,
-    held: Vec<HashMap<ContentName, u64>>,
 }
 
 fn tell_progress(session: &Session, job: &Job, done: &Arc<AtomicU64>, total: u64) -> tokio::task::JoinHandle<()> {

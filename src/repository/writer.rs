@@ -56,7 +56,7 @@ impl Writer {
                 let text = Secret::new(text);
                 let mut stored: Stored = serde_json::from_str(text.expose())
                     .map_err(|why| RepositoryError::local(format!("reading `{}`", file.display()), why))?;
-                if stored.epoch.recipients != recovery {
+                if !same(&stored.epoch.recipients, recovery) {
                     stored.epoch = new_epoch(recovery)?;
                     save(&file, &stored)?;
                 }
@@ -121,6 +121,13 @@ impl Writer {
             .map(minisign::SignatureBox::into_string)
             .map_err(|why| RepositoryError::local("signing a root", why))
     }
+}
+
+/// Whether both name the same recipients, in whatever order: a new epoch stores everything once more.
+fn same(one: &[String], other: &[String]) -> bool {
+    let set =
+        |texts: &[String]| texts.iter().map(|text| text.trim().to_owned()).collect::<std::collections::BTreeSet<_>>();
+    set(one) == set(other)
 }
 
 fn trusted_comment(root: &Root) -> String {
