@@ -3,12 +3,9 @@
 
 mod architecture;
 mod checks;
-mod collecting_sink;
 mod config;
-mod dump_server;
 mod init;
 mod inventory;
-mod mutations;
 mod postgres_dump;
 mod postgres_load;
 mod postgres_wire;

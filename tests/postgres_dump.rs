@@ -13,8 +13,8 @@ use lifeboat::sources::{Context, SourceError, registry};
 use lifeboat::system::process::Program;
 use tokio_util::sync::CancellationToken;
 
-use crate::collecting_sink::{CollectingSink, Part};
-use crate::dump_server::{TestServer, server_bin};
+use crate::support::collecting_sink::{CollectingSink, Part};
+use crate::support::dump_server::{TestServer, server_bin};
 
 type Parts = BTreeMap<String, Part>;
 

@@ -291,7 +291,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     use lifeboat::domain::PartSink;
     use lifeboat::sources::registry;
 
-    use crate::collecting_sink::CollectingSink;
+    use crate::support::collecting_sink::CollectingSink;
     use crate::support::parts::MemoryStore;
 
     let work = tempfile::tempdir().unwrap();
@@ -329,7 +329,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     lease.release().await.unwrap();
     let mut differences = vec![];
     for group in &record.groups {
-        let sum = |parts: &std::collections::BTreeMap<String, crate::collecting_sink::Part>, names: &[_]| {
+        let sum = |parts: &std::collections::BTreeMap<String, crate::support::collecting_sink::Part>, names: &[_]| {
             names
                 .iter()
                 .map(|name: &lifeboat::domain::PartName| parts[name.as_str()].fingerprint)
@@ -341,7 +341,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
         }
     }
     for name in &record.inventories {
-        let lines = |parts: &std::collections::BTreeMap<String, crate::collecting_sink::Part>| {
+        let lines = |parts: &std::collections::BTreeMap<String, crate::support::collecting_sink::Part>| {
             let text = String::from_utf8(parts[name.as_str()].data.clone()).unwrap();
             text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
         };

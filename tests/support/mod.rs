@@ -1,4 +1,7 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
+pub(crate) mod collecting_sink;
+pub(crate) mod dump_server;
+pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;

@@ -114,7 +114,7 @@ impl TestServer {
         self.root.path()
     }
 
-    /// The data directory: a test may change `pg_hba.conf` there and then call [`TestServer::reload`].
+    /// The data directory: a test may change `pg_hba.conf` there, before it is started again.
     pub(crate) fn data(&self) -> PathBuf {
         self.root.path().join("data")
     }
@@ -174,10 +174,6 @@ impl TestServer {
     /// Makes a database of any name, however odd.
     pub(crate) fn create_database(&self, name: &str) {
         self.psql("postgres", &format!("create database \"{}\" template template0", name.replace('"', "\"\"")));
-    }
-
-    pub(crate) fn reload(&self) {
-        self.psql("postgres", "select pg_reload_conf()");
     }
 
     pub(crate) fn major(&self) -> u32 {
