@@ -4,8 +4,10 @@
 mod architecture;
 mod checks;
 mod config;
+mod end_to_end;
 mod init;
 mod inventory;
+mod majors;
 mod postgres_dump;
 mod postgres_load;
 mod postgres_wire;

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::parts::{dump, part, shared};
 use crate::support::postgres::{TestServer, output, plain};
 
-const ODD: &str = "It's \"odd\" é";
+pub(crate) const ODD: &str = "It's \"odd\" é";
 
 /// Most kinds of objects, with names and values that break what quotes carelessly.
-const SCHEMA: &str = r#"
+pub(crate) const SCHEMA: &str = r#"
 create role app login password 'it''s; secret';
 create role "the ""reader""; " nologin;
 grant "the ""reader""; " to app;
@@ -67,7 +67,7 @@ grant connect on database "It's ""odd"" é" to app;
 "#;
 
 /// Everything that a session can see of a database, as text.
-fn content(server: &TestServer, database: &str) -> String {
+pub(crate) fn content(server: &TestServer, database: &str) -> String {
     let tables = server.psql(
         database,
         "select string_agg(format('select %L, count(*), sum(hashtextextended(t::text, 0)) from only %s t', oid::regclass, oid::regclass),

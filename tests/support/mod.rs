@@ -2,6 +2,8 @@
 
 pub(crate) mod collecting_sink;
 pub(crate) mod dump_server;
+pub(crate) mod installation;
 pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;
+pub(crate) mod s3;
