@@ -117,7 +117,7 @@ fn dumped() -> Dumped {
 }
 
 fn request(server: &TestServer, database: &str) -> LoadRequest {
-    LoadRequest { place: server.place(database), only: vec![], overwrite: vec![], scratch: false }
+    LoadRequest { place: server.place(database), only: vec![], overwrite: vec![], programs: vec![], scratch: false }
 }
 
 async fn run(dumped: &Dumped, request: &LoadRequest) -> Result<LoadReport, SourceError> {
@@ -318,7 +318,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     let engine = lifeboat::scratch::registry::kind("postgres").unwrap();
     let lease = engine.lease(Some(&programs), &kind.needs(&record), &lease_request).await.unwrap();
     let place = lease.place("postgres");
-    let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], scratch: true };
+    let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], programs: vec![], scratch: true };
     let report = kind.load(&context, &record, store, &load).await.unwrap();
     assert_eq!(report.warnings, Vec::<String>::new());
 
