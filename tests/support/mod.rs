@@ -1,4 +1,5 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
+pub(crate) mod lifeboat;
 pub(crate) mod parts;
 pub(crate) mod postgres;
