@@ -16,6 +16,7 @@ use super::fan_out::FanOut;
 use super::lock;
 use super::pipeline::BackupSink;
 use super::session::{OpenTarget, Session, read_info};
+use super::work::WorkFolder;
 use super::{Class, OperationError, targets_known};
 use crate::catalog::{CopyRow, RunRow, SnapshotRow};
 use crate::config::Job;
@@ -153,8 +154,7 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     let started = clock::rfc3339(clock::now());
     let kind = session.kind(job)?;
     let source = kind.configure(&job.source)?;
-    let work =
-        tempfile::Builder::new().prefix("work-").tempdir_in(&session.config.state).map_err(local("a work folder"))?;
+    let work = WorkFolder::make(&session.config.state).await?;
     let context = context(session, job, work.path().to_owned());
     session.phase(name, "preflight", source.describe());
     let (preflight, ready) = tokio::join!(source.preflight(&context), prepare(session, job));
@@ -261,7 +261,8 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
                 infos.push((info, held));
                 targets.push(target);
             }
-            Err(error) if matches!(error.class, Class::Target) => {
+            // A damaged `lifeboat.json` is this target's trouble, not the others'.
+            Err(error) if matches!(error.class, Class::Target | Class::Integrity) => {
                 session.warn(job.name.as_str(), format!("target `{}` is left out: {error}", target.name));
                 failed.push(CopyOutcome::failed(&target, &error));
             }
@@ -281,6 +282,12 @@ pub fn enough(job: &Job, working: usize, failed: &[CopyOutcome]) -> Result<(), O
         return Ok(());
     }
     let causes: Vec<_> = failed.iter().map(CopyOutcome::text).collect();
+    let mut hints: Vec<_> = failed.iter().map(|copy| copy.hint.as_str()).filter(|hint| !hint.is_empty()).collect();
+    hints.dedup();
+    let mut hint = if hints.is_empty() { "mend the target".to_owned() } else { hints.join("; ") };
+    if job.backup.quorum > 1 {
+        hint.push_str("; or lower `backup.quorum` in the job");
+    }
     Err(OperationError::new(
         Class::Target,
         format!(
@@ -290,7 +297,7 @@ pub fn enough(job: &Job, working: usize, failed: &[CopyOutcome]) -> Result<(), O
         ),
     )
     .cause(causes.join("; "))
-    .hint("mend the target, or lower `backup.quorum` in the job"))
+    .hint(hint))
 }
 
 /// All targets hold the same repository; empty ones get it.

@@ -28,6 +28,9 @@ pub struct CopyOutcome {
     /// `committed`, `lagging` or `failed`.
     pub state: String,
     pub error: String,
+    /// What to do about it; empty where there is nothing to say.
+    #[serde(skip)]
+    pub hint: String,
 }
 
 impl CopyOutcome {
@@ -37,6 +40,7 @@ impl CopyOutcome {
             place: target.target.place(),
             state: "failed".to_owned(),
             error: error.to_string(),
+            hint: error.hint.clone().unwrap_or_default(),
         }
     }
 
@@ -113,6 +117,7 @@ impl Commit<'_> {
                         place: target.target.place(),
                         state: "committed".to_owned(),
                         error: String::new(),
+                        hint: String::new(),
                     });
                 }
                 Err(error) => copies.push(CopyOutcome::failed(target, &error.into())),

@@ -85,7 +85,8 @@ impl OperationError {
 
     #[must_use]
     pub fn cause(mut self, cause: impl ToString) -> Self {
-        self.cause = Some(cause.to_string());
+        let cause = cause.to_string();
+        self.cause = (!cause.is_empty()).then_some(cause);
         self
     }
 
@@ -147,13 +148,27 @@ impl From<SourceError> for OperationError {
             SourceError::Cancelled => Class::Cancelled,
             _ => Class::Source,
         };
-        Self::new(class, error.to_string()).hint(error.hint())
+        let hint = error.hint().to_owned();
+        match error {
+            SourceError::Unreachable { what, why, .. }
+            | SourceError::Refused { what, why, .. }
+            | SourceError::Changed { what, why, .. }
+            | SourceError::Failed { what, why, .. }
+            | SourceError::NotEmpty { what, why, .. } => Self::new(class, what).cause(why).hint(hint),
+            other => Self::new(class, other.to_string()).hint(hint),
+        }
     }
 }
 
 impl From<TargetError> for OperationError {
     fn from(error: TargetError) -> Self {
-        Self::new(Class::Target, error.to_string())
+        let hint = match &error {
+            TargetError::Full { .. } => "make room there, or name another target",
+            TargetError::Denied { .. } => "let this user write there, or check the keys of the target",
+            TargetError::Unreachable { .. } => "is its disk mounted, and does the network reach it?",
+            TargetError::NotFound { .. } | TargetError::Oversized { .. } | TargetError::Other { .. } => "",
+        };
+        Self::new(Class::Target, error.to_string()).hint(hint)
     }
 }
 

@@ -22,7 +22,7 @@ fn a_server_that_is_down_is_named_with_what_to_look_at_and_the_next_run_succeeds
     server.psql("app", "checkpoint");
     server.stop();
     let repository = files(&boat.target("one"));
-    boat.backup().refuses(1, &["no connection to", "is the server running", "cause:"]);
+    boat.backup().refuses(1, &["cause: no connection to", "is the server running"]);
     assert_eq!(files(&boat.target("one")), repository, "a backup without a source wrote something");
     boat.assert_sound(&["one", "two"]);
     server.resume();
@@ -102,9 +102,10 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
     let boat = Lifeboat::new(&["one"]);
     boat.job("app", &server.url("app"), "lock_timeout = \"20s\"", "");
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let ended: Vec<_> = std::thread::scope(|scope| {
         scope.spawn(|| {
-            for generation in 1.. {
+            // A dropped column counts towards the 1,600 that a table can ever have.
+            for generation in 1..1500 {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
@@ -121,14 +122,13 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
                 }
             }
         });
-        for _ in 0..6 {
-            let ended = boat.backup();
-            if ended.code != 0 {
-                ended.refuses(1, &[]);
-            }
-        }
+        let ended = (0..6).map(|_| boat.backup()).collect();
         stop.store(true, Ordering::Relaxed);
+        ended
     });
+    for ended in ended.into_iter().filter(|ended| ended.code != 0) {
+        ended.refuses(1, &[]);
+    }
     boat.backup().expect(0);
     let snapshots = boat.snapshots();
     println!("{} of 7 backups committed", snapshots.len());
@@ -284,7 +284,8 @@ impl Pooler {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@/{database}?host={}&port=6432", self.folder.path().display())
+        let folder = self.folder.path().to_str().unwrap().replace('/', "%2F");
+        format!("postgres://postgres@{folder}:6432/{database}")
     }
 }
 

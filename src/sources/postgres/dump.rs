@@ -13,7 +13,7 @@ use super::server::Server;
 use super::snapshot::{self, Held, Wanted};
 use super::tables::{self, Plan, View};
 use super::wire::{ConnectOptions, WireError};
-use super::{failure, session, small};
+use super::{failure, first_cause, session, small};
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, PartName, PartSink};
 use crate::sources::bridge::LaneThread;
@@ -134,22 +134,18 @@ async fn run(
     };
     let led = async {
         let mut lane = LaneThread::start(job.sink);
-        small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
-        small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
-        let part = record.inventory.clone();
-        small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await?;
-        while let Some(ended) = copying.join_next().await {
-            ended.map_err(|error| SourceError::Failed {
-                what: "copying session".to_owned(),
-                why: error.to_string(),
-                hint: String::new(),
-            })??;
-        }
+        let small = async {
+            small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
+            small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
+            let part = record.inventory.clone();
+            small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await
+        };
+        first_cause::both(small, first_cause::all(&mut copying)).await?;
         tables::copy_blocked(leader, plan, &mut lane).await?;
         lane.close().await?;
         Ok::<(), SourceError>(())
     };
-    let work = async { tokio::try_join!(archive, led).map(drop) };
+    let work = async { first_cause::both(archive, led).await.map(drop) };
     let result = tokio::select! {
         result = work => result,
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),
