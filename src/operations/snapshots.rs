@@ -10,8 +10,8 @@ use super::backup::{RECIPE_RAW_BYTES_MAX, bug, local};
 use super::session::{OpenTarget, Session, read_info};
 use super::{Class, OperationError};
 use crate::domain::{Event, JobName, ObjectKey, Progress, SnapshotId, StoreError, WriterId};
-use crate::repository::crypt::{self, Identities};
 use crate::repository::RepositoryError;
+use crate::repository::crypt::{self, Identities};
 use crate::repository::layout::{self, ContentName};
 use crate::repository::recipe::{self, Recipe};
 use crate::repository::root::{ROOT_BYTES_MAX, Root};
@@ -64,7 +64,8 @@ impl Listing {
 
     fn sort(&mut self) {
         self.snapshots.sort_by(|a, b| {
-            let place = |found: &Found| (found.root.started.clone(), found.root.sequence, found.root.snapshot.to_string());
+            let place =
+                |found: &Found| (found.root.started.clone(), found.root.sequence, found.root.snapshot.to_string());
             place(a).cmp(&place(b))
         });
     }
@@ -215,7 +216,10 @@ pub async fn lost_newest(
     let shown = listing.snapshots.iter().any(|found| found.root.snapshot.as_str() == newest.id);
     let lost = committed && !shown;
     Ok(lost.then(|| {
-        format!("snapshot {} of {} was committed here and its root is missing or does not verify", newest.id, newest.started)
+        format!(
+            "snapshot {} of {} was committed here and its root is missing or does not verify",
+            newest.id, newest.started
+        )
     }))
 }
 
@@ -299,7 +303,10 @@ fn fetch(target: &OpenTarget, root: &Root, stands_in: Option<Arc<dyn Progress>>)
     let job = root.job.to_string();
     Box::new(move |key, size_max| -> Result<Bytes, StoreError> {
         if let Some(progress) = &stands_in {
-            let message = format!("`{key}` is read from target `{}`: it is missing or damaged where it was looked for", target.name);
+            let message = format!(
+                "`{key}` is read from target `{}`: it is missing or damaged where it was looked for",
+                target.name
+            );
             progress.event(Event::Warning { job: job.clone(), message });
         }
         runtime.block_on(target.target.get(key, size_max)).map_err(|error| match error {

@@ -22,8 +22,7 @@ impl WorkFolder {
         // Else a folder could be taken for a dead run's between being made and being locked.
         let _turn = lock::lock(state, "work").await?;
         sweep(state);
-        let folder =
-            tempfile::Builder::new().prefix(PREFIX).tempdir_in(state).map_err(local("a work folder"))?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(state).map_err(local("a work folder"))?;
         let running = lock::try_lock_file(&folder.path().join(RUNNING))?;
         Ok(Self { folder, _running: running })
     }

@@ -20,7 +20,10 @@ impl Repository {
         let server = server_with(&format!("{SMALL}{}", bulk(1)));
         let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
         boat.backup().expect(0);
-        server.psql("app", "update account set owner = 'another'; insert into bulk select -i, text from bulk where i < 90");
+        server.psql(
+            "app",
+            "update account set owner = 'another'; insert into bulk select -i, text from bulk where i < 90",
+        );
         boat.backup().expect(0);
         let foreign = Lifeboat::with_job(&server, "app", &["one"]);
         foreign.backup().expect(0);
@@ -49,7 +52,11 @@ impl Repository {
             (new, before[0].clone())
         };
         let foreign_key = |folder: &str| {
-            files(&self.foreign.target("one").join(folder)).into_keys().find(|path| !path.ends_with('/')).unwrap().into()
+            files(&self.foreign.target("one").join(folder))
+                .into_keys()
+                .find(|path| !path.ends_with('/'))
+                .unwrap()
+                .into()
         };
         let mut objects = vec![];
         for (kind, prefix) in [("pack", "packs/"), ("recipe", "recipes/"), ("index", "index/")] {

@@ -76,7 +76,9 @@ fn without_its_writer_an_installation_starts_a_new_one_and_the_old_snapshots_com
     let (old, _) = boat.snapshots().pop().unwrap();
     let public = |boat: &Lifeboat| -> Vec<String> {
         let keys = files(&boat.target("one").join("writers")).into_values();
-        keys.filter(|key| !key.is_empty()).map(|key| String::from_utf8(key).unwrap().lines().nth(1).unwrap().to_owned()).collect()
+        keys.filter(|key| !key.is_empty())
+            .map(|key| String::from_utf8(key).unwrap().lines().nth(1).unwrap().to_owned())
+            .collect()
     };
     let key = public(&boat).pop().unwrap();
     std::fs::remove_file(boat.state().join("writer.json")).unwrap();
@@ -91,7 +93,8 @@ fn without_its_writer_an_installation_starts_a_new_one_and_the_old_snapshots_com
     assert_eq!(public(&boat).len(), 2);
     let out = boat.fresh();
     let restore = ["restore", &format!("app@{old}"), "--to", out.to_str().unwrap()];
-    let refused = boat.run(&restore).refuses(10, &[&old]).says(&["keys.trusted_writers", "not signed by a trusted writer"]);
+    let refused =
+        boat.run(&restore).refuses(10, &[&old]).says(&["keys.trusted_writers", "not signed by a trusted writer"]);
     assert!(!out.exists() || files(&out).is_empty(), "{}", refused.stderr);
 
     let file = boat.folder().join("lifeboat.toml");
