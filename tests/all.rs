@@ -5,6 +5,7 @@ mod architecture;
 mod checks;
 mod config;
 mod end_to_end;
+mod faults;
 mod init;
 mod inventory;
 mod majors;

@@ -4,6 +4,7 @@ pub(crate) mod circle;
 pub(crate) mod collecting_sink;
 pub(crate) mod dump_server;
 pub(crate) mod installation;
+pub(crate) mod lifeboat;
 pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;

@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 mod dump;
 mod failure;
+mod first_cause;
 pub mod introspect;
 pub mod inventory;
 pub mod load;
