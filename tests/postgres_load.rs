@@ -370,7 +370,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     assert_eq!(report.warnings, Vec::<String>::new());
 
     let sink = CollectingSink::default();
-    let again = kind.again(&record, &place).unwrap();
+    let again = kind.again(&record, &place, &[]).unwrap();
     let second = again.dump(&context, Arc::new(sink.clone()) as Arc<dyn PartSink>).await.unwrap();
     let after = sink.committed().unwrap();
     lease.release().await.unwrap();
@@ -452,8 +452,7 @@ fn the_written_guide_loads_everything_with_stock_tools() {
         script.push('\n');
     }
     let server = TestServer::start();
-    let script = script.replace("PGHOST=/var/run/postgresql", &format!("PGHOST={}", server.socket().display()));
-    let path = format!("export PATH={}:$PATH\n", server.bin().display());
+    let path = format!("export PATH={}:$PATH PGHOST={}\n", server.bin().display(), server.socket().display());
     output(plain("sh".as_ref()).arg("-c").arg(path + &script).current_dir(folder.path()));
     assert_same_content((&server, ODD), &source);
 }

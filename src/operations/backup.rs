@@ -17,7 +17,7 @@ use super::lock;
 use super::pipeline::BackupSink;
 use super::session::{OpenTarget, Session, read_info};
 use super::work::WorkFolder;
-use super::{Class, OperationError, targets_known};
+use super::{Class, OperationError, chain, targets_known};
 use crate::catalog::{CopyRow, RunRow, SnapshotRow};
 use crate::config::Job;
 use crate::domain::{Event, PartSink, RunId, SealedObject, SnapshotId, SourceRecord, human_bytes};
@@ -33,6 +33,9 @@ use crate::repository::writer::Writer;
 use crate::sources::{Context, Preflight, Source};
 use crate::system::clock;
 
+/// Runs of one dump whose source changes under it.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(2);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// An index object is at most this large before it is set aside unread.
@@ -85,6 +88,9 @@ pub async fn plan(session: &Session, job: &Job) -> Result<BackupPlan, OperationE
     for target in session.targets(&job.backup.targets).await? {
         let (state, usable) = match read_info(&target).await {
             Ok(Some(info)) => (format!("holds repository {}", info.repository), true),
+            Ok(None) if targets_known::is_known(&session.config.state, &target)? => {
+                (targets_known::emptied(&session.config.state, &target).to_string(), false)
+            }
             Ok(None) => ("empty: a repository would be made".to_owned(), true),
             Err(error) => (error.to_string(), false),
         };
@@ -116,25 +122,39 @@ pub async fn run(session: &Session, job: &Job) -> Result<BackupOutcome, Operatio
     session.catalog.put_run(&row).await?;
     let outcome = tokio::select! {
         () = session.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
-        outcome = backup(session, job) => outcome,
+        outcome = persevere(session, job) => outcome,
     };
     row.finished = Some(clock::rfc3339(clock::now()));
     match &outcome {
         Ok(done) => {
             let failed: Vec<_> = done.copies.iter().filter(|copy| !copy.committed()).collect();
-            row.outcome = if failed.is_empty() { "done" } else { "partial" }.to_owned();
+            row.outcome = String::from(if failed.is_empty() { "done" } else { "partial" });
             row.snapshot = Some(done.snapshot.to_string());
             row.bytes_read = done.read_bytes;
             row.bytes_stored = done.stored_bytes;
             row.message = failed.iter().map(|copy| copy.text()).collect::<Vec<_>>().join("; ");
         }
         Err(error) => {
-            row.outcome = if error.class == Class::Cancelled { "cancelled" } else { "failed" }.to_owned();
+            row.outcome = String::from(if error.class == Class::Cancelled { "cancelled" } else { "failed" });
             row.message = error.to_string();
         }
     }
     session.catalog.put_run(&row).await?;
     outcome
+}
+
+/// A source that changes under the dump (DDL, a standby's conflict with recovery) is worth another try.
+async fn persevere(session: &Session, job: &Job) -> Result<BackupOutcome, OperationError> {
+    for attempt in 1..ATTEMPTS {
+        match backup(session, job).await {
+            Err(error) if error.transient => {
+                session.warn(job.name.as_str(), format!("attempt {attempt} of {ATTEMPTS}: {error}; trying again"));
+                tokio::time::sleep(PAUSE * attempt).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    backup(session, job).await
 }
 
 /// Everything that is settled before the first byte is read.
@@ -144,8 +164,6 @@ struct Ready {
     /// Targets that answer; the others are in `failed`.
     targets: Vec<OpenTarget>,
     failed: Vec<CopyOutcome>,
-    /// For each target, in the order of `targets`, which packs it shows, with their sizes.
-    held: Vec<HashMap<ContentName, u64>>,
     cache: ChunkCache,
 }
 
@@ -166,7 +184,7 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     let total = preflight.estimated_bytes;
     let dumped = dump(session, job, source.as_ref(), &context, ready, total).await?;
     let (record, written, ready, fan_out) = dumped;
-    guard(job, &record, &written)?;
+    guard(session, job, &record, &written).await?;
     session.phase(name, "commit", format!("{} new", human_bytes(fan_out.stored_bytes())));
 
     let meta = Meta {
@@ -197,10 +215,12 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
         recipe: metadata.recipe,
         metadata: &metadata.objects,
         packs: &written.needed,
-        already_held: held_by_name(&ready),
     };
     let (root, mut copies) = commit.run(delivered).await?;
-    written.cache.commit()?;
+    // The snapshot is there: what this machine fails to remember about it costs deduplication only.
+    if let Err(error) = written.cache.commit() {
+        session.warn(name, format!("{error}; the next run stores again what this one added"));
+    }
     copies.extend(ready.failed);
     copies.sort_by(|a, b| a.target.cmp(&b.target));
     let outcome = BackupOutcome {
@@ -261,7 +281,7 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
                 infos.push((info, held));
                 targets.push(target);
             }
-            // A damaged `lifeboat.json` is this target's trouble, not the others'.
+            // A target whose `lifeboat.json` is damaged is no worse than one that is away.
             Err(error) if matches!(error.class, Class::Target | Class::Integrity) => {
                 session.warn(job.name.as_str(), format!("target `{}` is left out: {error}", target.name));
                 failed.push(CopyOutcome::failed(&target, &error));
@@ -273,7 +293,7 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
     let info = agree(session, &targets, infos.iter().map(|(info, _)| info.as_ref())).await?;
     let held: Vec<HashMap<_, _>> = infos.into_iter().map(|(_, held)| held).collect();
     let cache = open_cache(session, job, &writer, &targets, &held).await?;
-    Ok(Ready { writer, info, targets, failed, held, cache })
+    Ok(Ready { writer, info, targets, failed, cache })
 }
 
 /// Whether the quorum can still be reached.
@@ -335,21 +355,20 @@ async fn agree<'a>(
 
 /// Which repository this installation writes to: an emptied target must not pass for a new one unnoticed.
 fn pinned_repository(session: &Session) -> Option<String> {
-    std::fs::read_to_string(session.config.state.join("repository")).ok().map(|text| text.trim().to_owned())
+    let text = std::fs::read_to_string(session.config.state.join("repository")).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn pin_repository(session: &Session, repository: &str) -> Result<(), OperationError> {
-    std::fs::write(session.config.state.join("repository"), format!("{repository}\n"))
-        .map_err(local("the state folder"))
+    if pinned_repository(session).as_deref() == Some(repository) {
+        return Ok(());
+    }
+    chain::write_durably(&session.config.state.join("repository"), format!("{repository}\n").as_bytes())
 }
 
 pub async fn list_packs(target: &OpenTarget) -> Result<HashMap<ContentName, u64>, OperationError> {
     let listed = target.target.list(layout::PACKS).await?;
     Ok(listed.iter().filter_map(|object| Some((layout::content_name(&object.key)?, object.size))).collect())
-}
-
-fn held_by_name(ready: &Preserved) -> HashMap<String, HashMap<ContentName, u64>> {
-    ready.targets.iter().map(|target| target.name.to_string()).zip(ready.held.iter().cloned()).collect()
 }
 
 /// Opens the job's cache for the present epoch; a new or lost one is filled from the index objects.
@@ -364,9 +383,10 @@ async fn open_cache(
     std::fs::create_dir_all(&folder).map_err(local("the chunk cache"))?;
     let file =
         folder.join(format!("{}-{}.redb", crate::domain::PartName::component(job.name.as_str()), writer.epoch.id));
-    let any: HashSet<ContentName> = held.iter().flat_map(HashMap::keys).copied().collect();
+    // With its size: a pack that was cut counts as missing, so that its chunks are stored again or it is copied anew.
+    let any: HashSet<(ContentName, u64)> = held.iter().flatten().map(|(name, size)| (*name, *size)).collect();
     let empty = ChunkCache::is_empty(&file);
-    let mut cache = ChunkCache::open(&file, |pack| any.contains(pack))?;
+    let mut cache = ChunkCache::open(&file, |pack, size| any.contains(&(*pack, size)))?;
     if empty && !any.is_empty() {
         let keys = writer.index_identities();
         for target in targets {
@@ -381,7 +401,7 @@ async fn open_cache(
                 if let Ok(found) = index::decode(object.key.as_str(), &plain)
                     && found.epoch == writer.epoch.id
                 {
-                    cache.absorb(&found.packs, |pack| any.contains(pack))?;
+                    cache.absorb(&found.packs, |pack, size| any.contains(&(*pack, size)))?;
                 }
             }
         }
@@ -398,7 +418,7 @@ async fn dump(
     ready: Ready,
     total: u64,
 ) -> Result<(SourceRecord, Written, Preserved, FanOut), OperationError> {
-    let Ready { writer, info, targets, failed, held, cache } = ready;
+    let Ready { writer, info, targets, failed, cache } = ready;
     let fan_out = FanOut::start(&targets, &context.cancel);
     let keys = SealKeys::new(&writer.epoch.public)?;
     let pipeline = Pipeline::start(keys, *writer.chunk_key(), job.backup.level, cache, Box::new(fan_out.sender()))?;
@@ -416,32 +436,32 @@ async fn dump(
             // The targets know best why the repository stopped taking bytes.
             let finished = tokio::task::spawn_blocking(move || pipeline.finish()).await;
             drop(finished);
-            let error = OperationError::from(error);
-            let refused: Vec<_> = fan_out
-                .finish()
-                .await
-                .into_iter()
-                .filter_map(|delivered| Some(CopyOutcome::failed(&delivered.target, &delivered.outcome.err()?.into())))
-                .filter(|copy| !copy.text().contains("cancelled"))
-                .collect();
-            return Err(if refused.is_empty() {
-                error.place(source.describe())
-            } else {
-                enough(job, 0, &refused).err().unwrap_or(error)
-            });
+            let error = OperationError::from(error).place(source.describe());
+            return Err(blame(job, error, fan_out).await);
         }
     };
-    let written = tokio::task::spawn_blocking(move || pipeline.finish()).await.map_err(bug)??;
-    Ok((record, written, Preserved { writer, info, targets, failed, held }, fan_out))
+    let written = match tokio::task::spawn_blocking(move || pipeline.finish()).await.map_err(bug)? {
+        Ok(written) => written,
+        Err(error) => return Err(blame(job, error.into(), fan_out).await),
+    };
+    Ok((record, written, Preserved { writer, info, failed }, fan_out))
 }
 
-/// [`Ready`] without the cache, which went into the pipeline.
+/// The targets' own account of why a dump could not go on, if they have one; else the error itself.
+async fn blame(job: &Job, error: OperationError, fan_out: FanOut) -> OperationError {
+    let delivered = fan_out.finish().await.into_iter();
+    let refused: Vec<_> = delivered
+        .filter_map(|delivered| Some(CopyOutcome::failed(&delivered.target, &delivered.outcome.err()?.into())))
+        .filter(|copy| !copy.text().contains("cancelled"))
+        .collect();
+    if refused.is_empty() { error } else { enough(job, 0, &refused).err().unwrap_or(error) }
+}
+
+/// [`Ready`] without the cache, which went into the pipeline, and the targets, which the fan-out has.
 struct Preserved {
     writer: Writer,
     info: RepositoryInfo,
-    targets: Vec<OpenTarget>,
     failed: Vec<CopyOutcome>,
-    held: Vec<HashMap<ContentName, u64>>,
 }
 
 fn tell_progress(session: &Session, job: &Job, done: &Arc<AtomicU64>, total: u64) -> tokio::task::JoinHandle<()> {
@@ -460,7 +480,30 @@ fn tell_progress(session: &Session, job: &Job, done: &Arc<AtomicU64>, total: u64
 }
 
 /// What a person said a backup of this job must look like at least.
-fn guard(job: &Job, record: &SourceRecord, written: &Written) -> Result<(), OperationError> {
+async fn guard(session: &Session, job: &Job, record: &SourceRecord, written: &Written) -> Result<(), OperationError> {
+    if let Some(max_shrink) = job.backup.guard.max_shrink
+        && let Some((before, _)) = session.catalog.newest_snapshot(job.name.as_str()).await?
+    {
+        #[expect(clippy::cast_precision_loss, reason = "a share in percent")]
+        let shrink = 1.0 - written.raw_bytes as f64 / before.raw_bytes.max(1) as f64;
+        if shrink > max_shrink {
+            return Err(OperationError::new(
+                Class::Source,
+                format!(
+                    "the dump shrank by {:.0} % to {}, `guard.max_shrink` allows {:.0} %",
+                    shrink * 100.0,
+                    human_bytes(written.raw_bytes),
+                    max_shrink * 100.0
+                ),
+            )
+            .place(record.summary.clone())
+            .hint(format!(
+                "nothing was committed; snapshot {} of {} is the newest; if the source has really shrunk, raise the guard \
+                 for one run",
+                before.id, before.started
+            )));
+        }
+    }
     if let Some(min) = job.backup.guard.min_bytes
         && written.raw_bytes < min
     {
@@ -549,7 +592,6 @@ pub fn local<E: ToString>(what: &'static str) -> impl Fn(E) -> OperationError {
     move |why| OperationError::new(Class::Bug, format!("{what} cannot be used")).cause(why)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 pub fn bug(why: tokio::task::JoinError) -> OperationError {
     OperationError::new(Class::Bug, "a task ended unexpectedly").cause(why)
 }

@@ -1,13 +1,16 @@
 //! The end of a backup: every target that holds everything gets the root; no other does.
 //!
-//! Order at each target: packs, index, recipe (already sent), epoch key, writer's public key, guide, lists, then a listing
-//! that must show every object with its size, then the signature, the root last.
+//! Order at each target: packs, index, recipe (already sent), epoch key, writer's public key, guide, lists, packs that it
+//! lacks from an earlier run, then a listing that must show every object with its size, then the signature, the root last.
+//! Only the last two happen under the lock of the chain: bringing a target up to date may take hours.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use super::backup::{enough, list_packs};
+use super::chain::{self, Head};
 use super::fan_out::Delivered;
 use super::session::{OpenTarget, Session};
 use super::{Class, OperationError, guide, lock};
@@ -17,7 +20,7 @@ use crate::repository::info::RepositoryInfo;
 use crate::repository::layout::{self, ContentName};
 use crate::repository::pack::PACK_FILE_BYTES_MAX;
 use crate::repository::recipe::Meta;
-use crate::repository::root::{self, Needed, ROOT_BYTES_MAX, Root};
+use crate::repository::root::{self, Needed, Root};
 use crate::repository::writer::Writer;
 
 /// What became of the snapshot at one target.
@@ -28,8 +31,7 @@ pub struct CopyOutcome {
     /// `committed`, `lagging` or `failed`.
     pub state: String,
     pub error: String,
-    /// What to do about it; empty where there is nothing to say.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 
@@ -41,6 +43,16 @@ impl CopyOutcome {
             state: "failed".to_owned(),
             error: error.to_string(),
             hint: error.hint.clone().unwrap_or_default(),
+        }
+    }
+
+    fn done(target: &OpenTarget) -> Self {
+        Self {
+            target: target.name.to_string(),
+            place: target.target.place(),
+            state: "committed".to_owned(),
+            error: String::new(),
+            hint: String::new(),
         }
     }
 
@@ -64,8 +76,6 @@ pub struct Commit<'a> {
     pub metadata: &'a [SealedObject],
     /// Every pack that the recipe names, with the size of its file.
     pub packs: &'a [(ContentName, u64)],
-    /// Packs that each target showed before the run.
-    pub already_held: HashMap<String, HashMap<ContentName, u64>>,
 }
 
 /// The root's sequence and its SHA-256.
@@ -82,59 +92,86 @@ impl Commit<'_> {
         }
         enough(self.job, healthy.len(), &copies)?;
 
-        // Several jobs of one installation share a chain of roots.
-        let _lock = lock::lock(&self.session.config.state, "chain").await?;
-        let (root, lists) = self.root(&healthy).await?;
-        let bytes = Bytes::from(root.encode());
-        let sum = ContentName::of(&bytes);
-        let key = layout::root(&root.writer, root.sequence, &root.snapshot);
-        let signature = self.writer.sign(&root, &bytes)?;
-        let signature = object(layout::signature(&key), Bytes::from(signature.into_bytes()));
-        let root_object = object(key, bytes);
+        let (objects, lists) = self.objects();
         let small = self.small_objects(&lists);
-
+        let completed = join_all(healthy.iter().map(|target| self.complete(target, &healthy, &small))).await;
         let mut ready = vec![];
-        for target in &healthy {
-            match self.complete(target, &healthy, &small).await {
+        for (target, completed) in healthy.iter().zip(completed) {
+            match completed {
                 Ok(()) => ready.push(target),
                 Err(error) => {
-                    copies.push(CopyOutcome { state: "lagging".to_owned(), ..CopyOutcome::failed(target, &error) })
+                    copies.push(CopyOutcome { state: "lagging".to_owned(), ..CopyOutcome::failed(target, &error) });
                 }
             }
         }
         enough(self.job, ready.len(), &copies)?;
+        let head = self.store_root(objects, &ready, &mut copies).await?;
+        Ok(((head.sequence, head.sum.expect("a root has a sum")), copies))
+    }
+
+    /// Gives the root the next place in this writer's chain and stores it at every target that is ready for it.
+    async fn store_root(
+        &self,
+        objects: Vec<Needed>,
+        ready: &[&OpenTarget],
+        copies: &mut Vec<CopyOutcome>,
+    ) -> Result<Head, OperationError> {
+        let state = &self.session.config.state;
+        // Several jobs of one installation share a chain of roots.
+        let _lock = lock::lock(state, "chain").await?;
+        let root = self.root(chain::head(self.session, self.writer, ready).await?, objects);
+        let bytes = Bytes::from(root.encode());
+        let head = Head { sequence: root.sequence, sum: Some(ContentName::of(&bytes)) };
+        let key = layout::root(&root.writer, root.sequence, &root.snapshot);
+        let signature = self.writer.sign(&root, &bytes)?;
+        let signature = object(layout::signature(&key), Bytes::from(signature.into_bytes()));
+        let root = object(key, bytes);
+        chain::intend(state, &self.writer.id, head, ready)?;
+        let stored = join_all(ready.iter().map(|target| async {
+            target.target.put(&signature).await?;
+            target.target.put(&root).await
+        }))
+        .await;
         let mut committed = 0;
-        for target in ready {
-            let stored = async {
-                target.target.put(&signature).await?;
-                target.target.put(&root_object).await
-            };
-            match stored.await {
+        for (target, stored) in ready.iter().zip(stored) {
+            match stored {
                 Ok(()) => {
                     committed += 1;
-                    copies.push(CopyOutcome {
-                        target: target.name.to_string(),
-                        place: target.target.place(),
-                        state: "committed".to_owned(),
-                        error: String::new(),
-                        hint: String::new(),
-                    });
+                    copies.push(CopyOutcome::done(target));
                 }
                 Err(error) => copies.push(CopyOutcome::failed(target, &error.into())),
             }
         }
         if committed == 0 {
-            enough(self.job, 0, &copies)?;
+            enough(self.job, 0, copies)?;
         }
-        Ok(((root.sequence, sum), copies))
+        chain::settle(state, &self.writer.id, head)?;
+        Ok(head)
     }
 
-    /// The next root of this writer's chain, and the lists of packs that it names.
-    async fn root(&self, targets: &[OpenTarget]) -> Result<(Root, Vec<SealedObject>), OperationError> {
-        let (sequence, previous) = self.chain_head(targets).await?;
+    fn root(&self, head: Head, objects: Vec<Needed>) -> Root {
+        Root {
+            repository: self.info.repository.clone(),
+            writer: self.writer.id.clone(),
+            job: self.meta.job.clone(),
+            snapshot: self.meta.snapshot.clone(),
+            sequence: head.sequence + 1,
+            previous: head.sum,
+            epoch: self.writer.epoch.id.clone(),
+            started: self.meta.started.clone(),
+            finished: self.meta.finished.clone(),
+            raw_bytes: self.meta.raw_bytes,
+            added_bytes: self.meta.added_bytes,
+            recipe: self.recipe,
+            objects,
+        }
+    }
+
+    /// Everything that the root names, and the lists of packs among it.
+    fn objects(&self) -> (Vec<Needed>, Vec<SealedObject>) {
         let packs = self.packs.iter().map(|(name, size)| needed(layout::pack(name), *name, *size)).collect();
         let (mut objects, lists) = root::fold_packs(packs);
-        let lists: Vec<_> = lists.into_iter().map(|(key, bytes)| object(key, Bytes::from(bytes))).collect();
+        let lists = lists.into_iter().map(|(key, bytes)| object(key, Bytes::from(bytes))).collect();
         for small in self.metadata {
             objects.push(needed(small.key().clone(), ContentName::of(small.bytes()), small.bytes().len() as u64));
         }
@@ -142,43 +179,7 @@ impl Commit<'_> {
         let sealed = &epoch.sealed_identity;
         objects.push(needed(layout::epoch(&epoch.id), ContentName::of(sealed), sealed.len() as u64));
         objects.sort();
-        let root = Root {
-            repository: self.info.repository.clone(),
-            writer: self.writer.id.clone(),
-            job: self.meta.job.clone(),
-            snapshot: self.meta.snapshot.clone(),
-            sequence: sequence + 1,
-            previous,
-            epoch: epoch.id.clone(),
-            started: self.meta.started.clone(),
-            finished: self.meta.finished.clone(),
-            raw_bytes: self.meta.raw_bytes,
-            added_bytes: self.meta.added_bytes,
-            recipe: self.recipe,
-            objects,
-        };
-        Ok((root, lists))
-    }
-
-    /// Sequence and hash of this writer's newest root: by the catalog, or by any target if that shows a newer one.
-    async fn chain_head(&self, targets: &[OpenTarget]) -> Result<(u64, Option<ContentName>), OperationError> {
-        let known = self.session.catalog.highest_sequence(self.writer.id.as_str()).await?;
-        let mut head = known.map(|(sequence, sum)| (sequence, ContentName::parse(&sum)));
-        for target in targets {
-            let prefix = format!("{}{}/", layout::SNAPSHOTS, self.writer.id);
-            let listed = target.target.list(&prefix).await?;
-            let newest = listed
-                .iter()
-                .filter_map(|object| Some((layout::parse_root(&object.key)?.1, &object.key)))
-                .max_by_key(|(sequence, _)| *sequence);
-            if let Some((sequence, key)) = newest
-                && head.is_none_or(|(known, _)| sequence > known)
-            {
-                let bytes = target.target.get(key, ROOT_BYTES_MAX).await?;
-                head = Some((sequence, Some(ContentName::of(&bytes))));
-            }
-        }
-        Ok(head.unwrap_or((0, None)))
+        (objects, lists)
     }
 
     /// What every target needs besides packs, index and recipe.
@@ -204,20 +205,20 @@ impl Commit<'_> {
         for object in small {
             target.target.put(object).await?;
         }
-        let before = self.already_held.get(target.name.as_str());
         let mut held = list_packs(target).await?;
         let missing: Vec<_> = self.packs.iter().filter(|(name, size)| held.get(name) != Some(size)).collect();
+        let cut = missing.iter().filter(|(name, _)| held.contains_key(name)).count();
+        if cut > 0 {
+            let what = format!("target `{}` shows {cut} packs with a wrong size; they are copied anew", target.name);
+            self.session.warn(self.job.name.as_str(), what);
+        }
         for (name, _) in &missing {
-            if before.is_some_and(|held| held.contains_key(name)) {
-                let what = format!("pack {} was there when the run began and is gone or cut now", name.hex());
-                return Err(OperationError::new(Class::Integrity, what).place(target.target.place()));
-            }
             copy_pack(name, target, others).await?;
         }
         if !missing.is_empty() {
             held = list_packs(target).await?;
         }
-        self.verify_listing(target, &held).await
+        self.verify_listing(target, &held, small).await
     }
 
     /// The listing shows every object of this snapshot with its size.
@@ -225,6 +226,7 @@ impl Commit<'_> {
         &self,
         target: &OpenTarget,
         held: &HashMap<ContentName, u64>,
+        small: &[SealedObject],
     ) -> Result<(), OperationError> {
         let absent = |what: &str| {
             OperationError::new(
@@ -237,7 +239,7 @@ impl Commit<'_> {
                 return Err(absent(&format!("pack {}", name.hex())));
             }
         }
-        for metadata in self.metadata {
+        for metadata in self.metadata.iter().chain(small) {
             let listed = target.target.list(metadata.key().as_str()).await?;
             let shown = listed
                 .iter()

@@ -1,7 +1,9 @@
 //! The stories: backup, restore, restore test, report. The only bridge between the rooms; prints nothing.
 
 pub mod backup;
+pub mod chain;
 pub mod commit;
+pub mod compare;
 pub mod error;
 pub mod fan_out;
 pub mod guide;

@@ -1,6 +1,6 @@
 //! Finding snapshots at a target and opening one: signature, chain, keys, recipe.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub enum Selector {
 pub struct Found {
     pub root: Root,
     pub key: ObjectKey,
+    /// SHA-256 of the root: what the next one names as `previous`.
+    pub sum: ContentName,
 }
 
 /// Everything that a target shows, and what is wrong with it.
@@ -130,32 +132,46 @@ impl Trust {
     }
 }
 
-async fn read_root(target: &OpenTarget, key: &ObjectKey, trusted: &[String]) -> Result<Found, OperationError> {
-    let bytes = target.target.get(key, ROOT_BYTES_MAX).await?;
+/// Fetches a root with its signature and verifies it against the public keys that are trusted.
+pub(super) async fn read_root(
+    target: &OpenTarget,
+    key: &ObjectKey,
+    trusted: &[String],
+) -> Result<Found, OperationError> {
+    let bytes = target.target.get(key, ROOT_BYTES_MAX).await.map_err(damage)?;
     let signature = match target.target.get(&layout::signature(key), SIGNATURE_BYTES_MAX).await {
         Ok(signature) => String::from_utf8_lossy(&signature).into_owned(),
         Err(TargetError::NotFound { .. }) => String::new(),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(damage(error)),
     };
     let root = writer::verify_root(key.as_str(), &bytes, &signature, trusted)?;
-    Ok(Found { root, key: key.clone() })
+    Ok(Found { root, key: key.clone(), sum: ContentName::of(&bytes) })
 }
 
-/// Sequences that are missing between a writer's first and last root.
+/// Roots that are missing between a writer's first and last, numbers given twice, and roots that do not continue the one
+/// before.
 fn chain_problems(snapshots: &[Found]) -> Vec<String> {
-    let mut by_writer: BTreeMap<&WriterId, Vec<u64>> = BTreeMap::new();
+    let mut by_writer: BTreeMap<&WriterId, Vec<&Found>> = BTreeMap::new();
     for found in snapshots {
-        by_writer.entry(&found.root.writer).or_default().push(found.root.sequence);
+        by_writer.entry(&found.root.writer).or_default().push(found);
     }
     let mut problems = vec![];
-    for (writer, sequences) in by_writer {
-        let present: HashSet<u64> = sequences.iter().copied().collect();
-        if present.len() < sequences.len() {
-            problems.push(format!("writer {writer} has two roots with one sequence number"));
+    for (writer, mut chain) in by_writer {
+        chain.sort_by_key(|found| found.root.sequence);
+        let mut missing = 0;
+        for pair in chain.windows(2) {
+            let (before, next) = (&pair[0], &pair[1].root);
+            match next.sequence - before.root.sequence {
+                0 => problems.push(format!("writer {writer} has two roots with number {}", next.sequence)),
+                1 if next.previous != Some(before.sum) => problems.push(format!(
+                    "root {} of writer {writer} does not continue root {}: one of them is not what was written",
+                    next.sequence, before.root.sequence
+                )),
+                step => missing += step - 1,
+            }
         }
-        let (Some(first), Some(last)) = (sequences.iter().min(), sequences.iter().max()) else { continue };
-        let missing = last - first + 1 - present.len() as u64;
         if missing > 0 {
+            let (first, last) = (chain[0].root.sequence, chain[chain.len() - 1].root.sequence);
             problems.push(format!(
                 "{missing} of writer {writer}'s snapshots between number {first} and {last} are not at this target"
             ));
@@ -285,6 +301,14 @@ async fn epoch_identities(
     })
 }
 
+/// A root that is larger than any, or that went away after it was listed, says nothing about the others.
+fn damage(error: TargetError) -> OperationError {
+    match error {
+        TargetError::Oversized { .. } => OperationError::new(Class::Integrity, error.to_string()),
+        other => missing(other),
+    }
+}
+
 /// An object that a signed root names and the target does not hold is a damage, not a typing error.
 fn missing(error: TargetError) -> OperationError {
     match error {
@@ -309,12 +333,16 @@ fn fetch(target: &OpenTarget, root: &Root, stands_in: Option<Arc<dyn Progress>>)
             );
             progress.event(Event::Warning { job: job.clone(), message });
         }
-        runtime.block_on(target.target.get(key, size_max)).map_err(|error| match error {
-            TargetError::NotFound { key, place } => StoreError::Damaged {
-                what: format!("`{key}`"),
-                why: format!("missing at {place}, and snapshot {snapshot} needs it"),
-            },
-            other => StoreError::Unreachable(other.to_string()),
-        })
+        runtime.block_on(target.target.get(key, size_max)).map_err(|error| store_error(error, &snapshot))
     })
+}
+
+fn store_error(error: TargetError, snapshot: &SnapshotId) -> StoreError {
+    match error {
+        TargetError::NotFound { key, place } => StoreError::Damaged {
+            what: format!("`{key}`"),
+            why: format!("missing at {place}, and snapshot {snapshot} needs it"),
+        },
+        other => StoreError::Unreachable(other.to_string()),
+    }
 }

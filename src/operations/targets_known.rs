@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::session::OpenTarget;
-use super::{Class, OperationError};
+use super::{Class, OperationError, chain};
 
 fn marker(state: &Path, target: &OpenTarget) -> PathBuf {
     state.join("targets").join(target.name.as_str())
@@ -24,7 +24,10 @@ pub fn remember(state: &Path, target: &OpenTarget) -> Result<(), OperationError>
     let marker = marker(state, target);
     let folder = state.join("targets");
     std::fs::create_dir_all(&folder).map_err(|why| failed(&marker, why))?;
-    std::fs::write(&marker, format!("{}\n", target.target.place())).map_err(|why| failed(&marker, why))
+    if is_known(state, target)? {
+        return Ok(());
+    }
+    chain::write_durably(&marker, format!("{}\n", target.target.place()).as_bytes())
 }
 
 /// The target was known and shows no repository.

@@ -43,23 +43,25 @@ struct PackState {
     usable: bool,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn local(why: impl ToString) -> RepositoryError {
     RepositoryError::local("the chunk cache", why.to_string())
 }
 
 impl ChunkCache {
-    /// Opens the cache in `file` for one run. A cache that does not open is set aside and started anew.
+    /// Opens the cache in `file` for one run. A cache that does not open or read is set aside and started anew.
     ///
-    /// `held` tells which packs targets are known to hold, by listing.
-    pub fn open(file: &Path, held: impl Fn(&ContentName) -> bool) -> Result<Self, RepositoryError> {
-        let database = match Self::database(file) {
-            Ok(database) => database,
-            Err(_) => {
-                std::fs::rename(file, file.with_extension("damaged")).map_err(local)?;
-                Self::database(file)?
-            }
-        };
-        let transaction = database.begin_write().map_err(local)?;
+    /// `held` tells which packs targets are known to hold with this size, by listing.
+    pub fn open(file: &Path, held: impl Fn(&ContentName, u64) -> bool) -> Result<Self, RepositoryError> {
+        if let Ok(cache) = Self::open_sound(file, &held) {
+            return Ok(cache);
+        }
+        std::fs::rename(file, file.with_extension("damaged")).map_err(local)?;
+        Self::open_sound(file, &held)
+    }
+
+    fn open_sound(file: &Path, held: &impl Fn(&ContentName, u64) -> bool) -> Result<Self, RepositoryError> {
+        let transaction = Self::database(file)?.begin_write().map_err(local)?;
         let mut packs = vec![];
         {
             let table = transaction.open_table(PACKS).map_err(local)?;
@@ -71,7 +73,7 @@ impl ChunkCache {
                 if number.value() as usize != packs.len() {
                     return Err(local("packs are not numbered in order"));
                 }
-                packs.push(PackState { usable: held(&name), name: Some(name), file_bytes });
+                packs.push(PackState { usable: held(&name, file_bytes), name: Some(name), file_bytes });
             }
         }
         Ok(Self { transaction, packs, fresh: HashMap::new() })
@@ -139,19 +141,21 @@ impl ChunkCache {
     pub fn absorb(
         &mut self,
         indexes: &[PackIndex],
-        held: impl Fn(&ContentName) -> bool,
+        held: impl Fn(&ContentName, u64) -> bool,
     ) -> Result<(), RepositoryError> {
         let mut known: HashSet<ContentName> = self.packs.iter().filter_map(|pack| pack.name).collect();
-        for index in indexes.iter().filter(|index| held(&index.pack)) {
+        for index in indexes.iter().filter(|index| held(&index.pack, index.file_bytes)) {
             if !known.insert(index.pack) {
                 continue;
             }
             let number = self.open_pack();
             self.name_pack(number, index);
-            let mut offset = 0;
+            let mut offset = 0_u32;
             for (id, length) in &index.chunks {
                 self.add(*id, Location { pack: number, offset })?;
-                offset += length;
+                // An index that claims more than a pack can hold says nothing about what follows.
+                let Some(next) = offset.checked_add(*length) else { break };
+                offset = next;
             }
         }
         Ok(())
@@ -189,11 +193,11 @@ mod tests {
     fn chunks_of_packs_that_no_target_shows_are_not_found() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chunks.redb");
-        let mut cache = ChunkCache::open(&file, |_| true).unwrap();
-        cache.absorb(&[index(1), index(10)], |_| true).unwrap();
+        let mut cache = ChunkCache::open(&file, |_, _| true).unwrap();
+        cache.absorb(&[index(1), index(10)], |_, _| true).unwrap();
         cache.commit().unwrap();
         assert!(!ChunkCache::is_empty(&file));
-        let cache = ChunkCache::open(&file, |name| name.0[0] == 10).unwrap();
+        let cache = ChunkCache::open(&file, |name, _| name.0[0] == 10).unwrap();
         assert_eq!(cache.find(&[1; 16]).unwrap(), None);
         assert_eq!(cache.find(&[11; 16]).unwrap(), Some(Location { pack: 1, offset: 100 }));
         assert_eq!(cache.pack(1), Some((ContentName([10; 32]), 9)));
@@ -203,10 +207,10 @@ mod tests {
     fn a_run_that_does_not_commit_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chunks.redb");
-        let mut cache = ChunkCache::open(&file, |_| true).unwrap();
-        cache.absorb(&[index(1)], |_| true).unwrap();
+        let mut cache = ChunkCache::open(&file, |_, _| true).unwrap();
+        cache.absorb(&[index(1)], |_, _| true).unwrap();
         drop(cache);
-        assert_eq!(ChunkCache::open(&file, |_| true).unwrap().find(&[1; 16]).unwrap(), None);
+        assert_eq!(ChunkCache::open(&file, |_, _| true).unwrap().find(&[1; 16]).unwrap(), None);
     }
 
     #[test]
@@ -214,10 +218,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chunks.redb");
         std::fs::write(&file, b"this is no database, but it is long enough to be taken for one".repeat(100)).unwrap();
-        let mut cache = ChunkCache::open(&file, |_| true).unwrap();
-        cache.absorb(&[index(1)], |_| true).unwrap();
+        let mut cache = ChunkCache::open(&file, |_, _| true).unwrap();
+        cache.absorb(&[index(1)], |_, _| true).unwrap();
         cache.commit().unwrap();
-        assert!(ChunkCache::open(&file, |_| true).unwrap().find(&[1; 16]).unwrap().is_some());
+        assert!(ChunkCache::open(&file, |_, _| true).unwrap().find(&[1; 16]).unwrap().is_some());
         assert!(folder.path().join("chunks.damaged").exists());
     }
 }

@@ -1,9 +1,10 @@
 //! The recipe: how to put every part of a snapshot back together, readable with `awk`.
 //!
-//! Text, fields separated by tabs (part names and JSON hold none), before zstd and age:
+//! Text, fields separated by tabs (part names and JSON hold none), lines ended by newlines, before zstd and age:
 //! ```text
 //! lifeboat-recipe  1
 //! meta    {JSON: snapshot, job, times, source record, totals}
+//! guide   a line of Markdown: how to load the parts with stock tools; as many as it has, whatever they hold
 //! pack    NUMBER  SHA256
 //! part    NAME  records|bytes  BYTES  RECORDS  FINGERPRINT
 //! x       NUMBER  OFFSET  LENGTH          an extent of the part above, in order
@@ -20,6 +21,8 @@ use super::{RepositoryError, layout::ContentName};
 use crate::domain::{Fingerprint, JobName, PartName, Shape, SnapshotId, SourceRecord, WriterId};
 
 const HEADER: &str = "lifeboat-recipe\t1";
+/// Not divided further: the guide's own lines may hold tabs.
+const GUIDE: &str = "guide\t";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
@@ -42,7 +45,9 @@ pub struct Meta {
     pub raw_bytes: u64,
     /// Size of the packs that this run added.
     pub added_bytes: u64,
-    /// The commands that load the parts with stock tools; Markdown.
+    /// The commands that load the parts with stock tools; Markdown that ends in a newline. In lines of its own, so that `awk`
+    /// takes it out.
+    #[serde(skip)]
     pub guide: String,
 }
 
@@ -65,6 +70,9 @@ pub struct Extent {
 pub fn encode(recipe: &Recipe) -> Vec<u8> {
     let mut numbers = HashMap::new();
     let mut text = format!("{HEADER}\nmeta\t{}\n", json(&recipe.meta));
+    for line in recipe.meta.guide.split_terminator('\n') {
+        writeln!(text, "{GUIDE}{line}").expect("a String takes every write");
+    }
     for part in &recipe.parts {
         // A pack is declared before the first part that needs it, so that one pass reads the recipe.
         for extent in &part.extents {
@@ -96,17 +104,24 @@ fn json(meta: &Meta) -> String {
 
 pub fn decode(object: &str, bytes: &[u8]) -> Result<Recipe, RepositoryError> {
     let text = std::str::from_utf8(bytes).map_err(|why| RepositoryError::damaged(object, why))?;
-    let mut lines = text.lines().enumerate();
+    // Not `lines`, which would drop a carriage return that belongs to the guide.
+    let whole = text.strip_suffix('\n').ok_or_else(|| RepositoryError::damaged(object, "the recipe is cut short"))?;
+    let mut lines = whole.split('\n').enumerate().peekable();
     let at = |number: usize, why: &str| RepositoryError::damaged(object, format!("line {}: {why}", number + 1));
     match lines.next() {
         Some((_, HEADER)) => {}
         _ => return Err(at(0, "not a recipe of format 1")),
     }
-    let meta = lines
+    let mut meta: Meta = lines
         .next()
         .and_then(|(_, line)| line.strip_prefix("meta\t"))
         .ok_or_else(|| at(1, "no metadata"))
         .and_then(|json| serde_json::from_str(json).map_err(|why| at(1, &why.to_string())))?;
+    while let Some(line) = lines.peek().and_then(|(_, line)| line.strip_prefix(GUIDE)) {
+        meta.guide.push_str(line);
+        meta.guide.push('\n');
+        lines.next();
+    }
     let (mut packs, mut parts, mut ended) = (vec![], Vec::<PartRecord>::new(), false);
     for (number, line) in lines {
         if ended {

@@ -43,7 +43,7 @@ impl Bench {
     fn write(&self, parts: &[(&str, Shape, Vec<Vec<u8>>)], lanes: usize) -> (Recipe, usize) {
         let held = Arc::clone(&self.objects);
         let cache =
-            ChunkCache::open(&self.cache(), |name| held.lock().unwrap().contains_key(&super::layout::pack(name)))
+            ChunkCache::open(&self.cache(), |name, _| held.lock().unwrap().contains_key(&super::layout::pack(name)))
                 .unwrap();
         let objects = Arc::clone(&self.objects);
         let keys = SealKeys::new(&self.epoch.to_public().to_string()).unwrap();
@@ -193,7 +193,7 @@ fn many_tiny_parts_share_frames() {
 #[test]
 fn a_lane_dropped_in_the_middle_of_a_part_fails_the_run() {
     let bench = Bench::new();
-    let cache = ChunkCache::open(&bench.cache(), |_| true).unwrap();
+    let cache = ChunkCache::open(&bench.cache(), |_, _| true).unwrap();
     let keys = SealKeys::new(&bench.epoch.to_public().to_string()).unwrap();
     let pipeline = Pipeline::start(keys, [7; 32], 1, cache, Box::new(|_| Ok(()))).unwrap();
     let mut lane = pipeline.open_lane().unwrap();
@@ -206,7 +206,7 @@ fn a_lane_dropped_in_the_middle_of_a_part_fails_the_run() {
 #[test]
 fn a_receiver_that_fails_fails_the_run() {
     let bench = Bench::new();
-    let cache = ChunkCache::open(&bench.cache(), |_| true).unwrap();
+    let cache = ChunkCache::open(&bench.cache(), |_, _| true).unwrap();
     let keys = SealKeys::new(&bench.epoch.to_public().to_string()).unwrap();
     let failure = || super::RepositoryError::Local { what: "upload".into(), why: "disk full".into() };
     let pipeline = Pipeline::start(keys, [7; 32], 1, cache, Box::new(move |_| Err(failure()))).unwrap();

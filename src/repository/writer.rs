@@ -54,9 +54,10 @@ impl Writer {
         match std::fs::read_to_string(&file) {
             Ok(text) => {
                 let text = Secret::new(text);
-                let mut stored: Stored = serde_json::from_str(text.expose())
-                    .map_err(|why| RepositoryError::local(format!("reading `{}`", file.display()), why))?;
-                if stored.epoch.recipients != recovery {
+                let mut stored: Stored = serde_json::from_str(text.expose()).map_err(|why| {
+                    RepositoryError::Writer { file: file.display().to_string(), why: why.to_string() }
+                })?;
+                if !same(&stored.epoch.recipients, recovery) {
                     stored.epoch = new_epoch(recovery)?;
                     save(&file, &stored)?;
                 }
@@ -118,9 +119,16 @@ impl Writer {
         let comment = trusted_comment(root);
         let comments = (Some(comment.as_str()), Some("signature of a lifeboat root; verify with minisign -V"));
         minisign::sign(None, &self.signing, bytes, comments.0, comments.1)
-            .map(|signature| signature.into_string())
+            .map(minisign::SignatureBox::into_string)
             .map_err(|why| RepositoryError::local("signing a root", why))
     }
+}
+
+/// Whether both name the same recipients, in whatever order: a new epoch stores everything once more.
+fn same(one: &[String], other: &[String]) -> bool {
+    let set =
+        |texts: &[String]| texts.iter().map(|text| text.trim().to_owned()).collect::<std::collections::BTreeSet<_>>();
+    set(one) == set(other)
 }
 
 fn trusted_comment(root: &Root) -> String {

@@ -2,7 +2,7 @@
 //!
 //! An object is written to a `.part-` file beside its place, synced, renamed, and its folder synced, so that a power cut
 //! leaves the whole object or none. What this target must never do: create its own root outside `initialise`, since a
-//! missing root is an unmounted disk. All file I/O runs on the blocking threads. `docs/decisions/0003-directory-target.md`
+//! missing root is an unmounted disk. All file I/O runs on the blocking threads. `docs/decisions/0006-directory-target.md`
 //! tells why this is our own code. Memory: one object for each call of `get`; `put` writes from the caller's bytes.
 
 mod part;

@@ -22,9 +22,12 @@ pub fn loading_guide(record: &SourceRecord, files: &[(PartName, String)]) -> Str
     let _infallible = write!(
         text,
         "# Loading this snapshot with `psql` and `pg_restore`\n\n\
-         It holds {}. You need a running Postgres {major} or later and its client programs, of version {major} or later. \
-         Say where the server is, as a superuser of it, and pin what the text form of the rows depends on:\n\n\
-         ```sh\nset -eu\nexport PGHOST=/var/run/postgresql PGUSER=postgres\n\
+         It holds {}. You need a running Postgres {major} or later, its client programs of the same version on the `PATH`, and a \
+         superuser of it. Say where it is before you run the commands below: `export PGHOST=/var/run/postgresql \
+         PGUSER=postgres` (and `PGPORT`, `PGPASSWORD` where they are needed). File names start at the folder of the parts. The \
+         blocks belong together, in one `sh`; everything stops at the first error. To begin anew, drop the database first.\n\n\
+         ```sh\nset -eu\nexport PGHOST=\"${{PGHOST:-/var/run/postgresql}}\" PGUSER=\"${{PGUSER:-postgres}}\"\n\
+         # What the text form of the rows depends on:\n\
          export PGOPTIONS='-c search_path= -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c lc_monetary=C \
          -c row_security=off -c default_transaction_read_only=off'\n```\n\n",
         record.summary
@@ -32,8 +35,9 @@ pub fn loading_guide(record: &SourceRecord, files: &[(PartName, String)]) -> Str
     if let Some(path) = details.globals.as_ref().and_then(|part| files.get(part)) {
         let _infallible = write!(
             text,
-            "## Roles\n\nRoles that exist already are reported as errors and stay as they are; nothing else may fail.\n\n\
-             ```sh\npsql -X -d postgres -f {}\n```\n\n",
+            "## Roles\n\nRoles that exist already are reported as errors (`role \"postgres\" already exists` is one of them on \
+             every server) and stay as they are; nothing else may fail.\n\n\
+             ```sh\npsql -X -q -d postgres -f {}\n```\n\n",
             shell(path)
         );
         if !details.role_passwords {
@@ -52,7 +56,7 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
             let _infallible = write!(text, "### {title}\n\n```sh\n{}\n```\n\n", commands.join("\n"));
         }
     };
-    let connection = shell(&format!("dbname={}", conninfo_quote(&database.name)));
+    let connection = "\"$DATABASE\"";
     let archive = database.archive.as_ref().and_then(|part| files.get(part));
     let restore = |section: &str, more: &str| {
         let archive = archive?;
@@ -62,8 +66,11 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
         ))
     };
     step(
-        &format!("Database {}", database.name.escape_debug()),
-        &[format!("psql -X -v ON_ERROR_STOP=1 -d postgres -c {}", shell(&create_sql(database, &database.name)))],
+        &format!("Database {}", database.name.replace(char::is_control, " ")),
+        &[
+            format!("DATABASE={}", shell(&format!("dbname={}", conninfo_quote(&database.name)))),
+            format!("psql -X -q -v ON_ERROR_STOP=1 -d postgres -c {}", shell(&create_sql(database, &database.name))),
+        ],
     );
     step("Definitions", &restore("pre-data", "").into_iter().collect::<Vec<_>>());
     let mut commands = vec![];
@@ -91,11 +98,30 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
             "pg_restore --create --list {archive} | \\\n  \
              grep -E ' (DATABASE|DATABASE PROPERTIES|(ACL|COMMENT|SECURITY LABEL) - DATABASE) ' > database.list\n\
              pg_restore --create --no-tablespaces --section=pre-data --use-list=database.list -f - {archive} | \\\n  \
-             grep -v '^CREATE DATABASE ' | psql -X -v ON_ERROR_STOP=1 -d postgres -f -"
+             grep -v '^CREATE DATABASE ' | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f -"
         )
     });
     step("Owner and settings of the database", &settings.into_iter().collect::<Vec<_>>());
-    step("Statistics", &[format!("psql -X -d {connection} -c ANALYZE")]);
+    step("Statistics", &[format!("psql -X -q -v ON_ERROR_STOP=1 -d {connection} -c ANALYZE")]);
+    if let Some(archive) = archive {
+        one_table(text, database, archive);
+    }
+}
+
+/// Not fenced as `sh`: a script made of the guide's commands loads everything, and this is for people who want less.
+fn one_table(text: &mut String, database: &DatabaseRecord, archive: &str) {
+    let _infallible = write!(
+        text,
+        "### Only one table\n\nInstead of all the above: run the first block, then these commands, which make an empty database \
+         `one_table` with the definitions, then the lines of that table under *Rows*. Of the parts it takes {} and the \
+         table's own.\n\n\
+         ```shell\nDATABASE='dbname=one_table'\npsql -X -q -v ON_ERROR_STOP=1 -d postgres -c {}\n\
+         pg_restore --exit-on-error --no-owner --no-privileges --no-tablespaces --section=pre-data --dbname=\"$DATABASE\" \
+         {}\n```\n\n",
+        shell(archive),
+        shell(&create_sql(database, "one_table")),
+        shell(archive)
+    );
 }
 
 /// One word for `sh`, whatever it holds.
