@@ -16,8 +16,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
-use crate::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 use crate::support::circle::Circle;
+use crate::support::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 use crate::support::postgres::TestServer;
 
 const SCHEMA: &str = include_str!("support/unusual_schema.sql");
@@ -55,7 +55,8 @@ impl Loaded {
             lanes: 2,
             work: work.path().to_owned(),
         };
-        let load = LoadRequest { place: lease.place(""), only: vec![], overwrite: vec![], scratch: true };
+        let load =
+            LoadRequest { place: lease.place(""), only: vec![], overwrite: vec![], scratch: true, programs: vec![] };
         let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
         kind(&record.kind).unwrap().load(&context, record, store, &load).await.unwrap();
         Self { snapshot, lease, context, _circle: circle, _folders: [root, work] }

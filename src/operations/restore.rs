@@ -9,7 +9,7 @@ use super::session::{OpenTarget, Session, kind};
 use super::snapshots::{self, OpenSnapshot, Selector};
 use super::work::WorkFolder;
 use super::{Class, OperationError};
-use crate::domain::{Block, JobName, PartName, PartStore, Place, StoreError, human_bytes};
+use crate::domain::{Block, JobName, PartName, PartStore, Place, SourceRecord, StoreError, human_bytes};
 use crate::proof::RecordHasher;
 use crate::sources::{Context, LoadReport, LoadRequest};
 
@@ -161,12 +161,24 @@ async fn load(
         place: place.clone(),
         only: request.only.clone(),
         overwrite: request.overwrite.clone(),
+        programs: program_folders(session, &request.job, &snapshot.recipe.meta.source)?,
         scratch: false,
     };
     let record = &snapshot.recipe.meta.source;
     let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
     let loaded = kind(&record.kind)?.load(&context, record, store, &load).await;
     loaded.map_err(|error| OperationError::from(error).during(format!("job `{}` did not restore", request.job)))
+}
+
+/// Where the job, if it is still configured, finds its engine's programs.
+pub fn program_folders(
+    session: &Session,
+    job: &JobName,
+    record: &SourceRecord,
+) -> Result<Vec<PathBuf>, OperationError> {
+    let kind = kind(&record.kind)?;
+    let job = session.config.job(job).filter(|job| job.kind == record.kind);
+    Ok(job.map_or_else(Vec::new, |job| kind.program_folders(&job.source)))
 }
 
 pub fn lanes(session: &Session, job: &JobName) -> usize {

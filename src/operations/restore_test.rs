@@ -228,7 +228,9 @@ impl Test<'_> {
         let name = self.job.name.as_str();
         let place = lease.place("");
         let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
-        let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], scratch: true };
+        let mut programs = lease.programs();
+        programs.extend(restore::program_folders(self.session, &self.job.name, record)?);
+        let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], programs, scratch: true };
         self.session.phase(name, "load", record.summary.clone());
         let loading = Instant::now();
         let loaded = kind.load(context, record, Arc::clone(&store), &load).await;
