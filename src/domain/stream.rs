@@ -71,7 +71,7 @@ pub trait PartReader: Send {
 pub enum StoreError {
     #[error("the snapshot holds no part `{0}`")]
     NoSuchPart(String),
-    #[error("{what}: {why}")]
+    #[error("{what} is damaged: {why}")]
     Damaged { what: String, why: String },
     #[error("{0}")]
     Unreachable(String),

@@ -31,8 +31,7 @@ pub struct CopyOutcome {
     /// `committed`, `lagging` or `failed`.
     pub state: String,
     pub error: String,
-    /// What to do about it; empty where there is nothing to say.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 

@@ -152,17 +152,17 @@ impl From<SourceError> for OperationError {
             SourceError::Cancelled => Class::Cancelled,
             _ => Class::Source,
         };
-        let transient = matches!(error, SourceError::Changed { .. });
         let hint = error.hint().to_owned();
+        let transient = matches!(error, SourceError::Changed { .. });
         let told = match error {
             SourceError::Unreachable { what, why, .. }
             | SourceError::Refused { what, why, .. }
             | SourceError::Changed { what, why, .. }
             | SourceError::Failed { what, why, .. }
-            | SourceError::NotEmpty { what, why, .. } => Self::new(class, what).cause(why).hint(hint),
-            other => Self::new(class, other.to_string()).hint(hint),
+            | SourceError::NotEmpty { what, why, .. } => Self::new(class, what).cause(why),
+            other => Self::new(class, other.to_string()),
         };
-        Self { transient, ..told }
+        Self { transient, ..told.hint(hint) }
     }
 }
 
@@ -180,7 +180,11 @@ impl From<TargetError> for OperationError {
 
 impl From<StoreError> for OperationError {
     fn from(error: StoreError) -> Self {
-        Self::new(store_class(&error), error.to_string())
+        let hint = match &error {
+            StoreError::Damaged { .. } => "another target may hold it whole: `--from` reads from that one alone",
+            _ => "",
+        };
+        Self::new(store_class(&error), error.to_string()).hint(hint)
     }
 }
 
@@ -200,8 +204,12 @@ impl From<RepositoryError> for OperationError {
                 .hint("`keys.identity` in `lifeboat.toml` must name an identity of one of the recipients"),
             RepositoryError::Damaged { .. } => Self::new(Class::Integrity, error.to_string()),
             RepositoryError::Untrusted { .. } => Self::new(Class::Integrity, error.to_string()).hint(
-                "if another installation wrote this repository, add its public key to `keys.trusted_writers`; \
-                 `lifeboat keys export` prints it there",
+                "if another installation wrote it, or this one before it lost its state, add that writer's public key to \
+                 `keys.trusted_writers`: `lifeboat keys export` prints it there, and `writers/` at the target holds it",
+            ),
+            RepositoryError::Writer { .. } => Self::new(Class::Bug, error.to_string()).hint(
+                "it holds this installation's own keys: bring back a copy of it, or move it away and a new writer starts; older \
+                 snapshots are then trusted through `keys.trusted_writers`",
             ),
             RepositoryError::TooNew { .. } => Self::new(Class::Usage, error.to_string()).hint("update lifeboat"),
             RepositoryError::Local { .. } => Self::new(Class::Bug, error.to_string()),

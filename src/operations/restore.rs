@@ -59,16 +59,17 @@ pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, O
     };
     let mut last = None;
     let mut held = vec![];
-    for target in session.targets(&names).await? {
-        match snapshots::list(session, &target).await {
+    let targets = session.targets(&names).await?;
+    for target in &targets {
+        match snapshots::list(session, target).await {
             Ok(listing) => {
-                let lost = snapshots::lost_newest(session, &target, &request.job, &listing).await?;
+                let lost = snapshots::lost_newest(session, target, &request.job, &listing).await?;
                 for problem in listing.problems.iter().chain(&lost) {
                     session.warn(request.job.as_str(), format!("target `{}`: {problem}", target.name));
                 }
                 held.push((target, listing));
             }
-            Err(error) => last = Some(tell(session, request, &target, names.len(), error)),
+            Err(error) => last = Some(tell(session, request, target, names.len(), error)),
         }
     }
     // What is newest is decided over all targets: one of them may lag behind the others.
@@ -84,10 +85,9 @@ pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, O
         })
         .collect();
     for (target, found) in &holders {
-        let others: Vec<_> =
-            holders.iter().filter(|(other, _)| other.name != target.name).map(|(other, _)| (*other).clone()).collect();
+        let others: Vec<_> = targets.iter().filter(|other| other.name != target.name).cloned().collect();
         match snapshots::open(session, target, &others, found, &identities).await {
-            Ok(snapshot) => return Ok(((*target).clone(), snapshot)),
+            Ok(snapshot) => return Ok(((**target).clone(), snapshot)),
             Err(error) if matches!(error.class, Class::Key) => return Err(error),
             Err(error) => last = Some(tell(session, request, target, names.len(), error)),
         }

@@ -333,12 +333,16 @@ fn fetch(target: &OpenTarget, root: &Root, stands_in: Option<Arc<dyn Progress>>)
             );
             progress.event(Event::Warning { job: job.clone(), message });
         }
-        runtime.block_on(target.target.get(key, size_max)).map_err(|error| match error {
-            TargetError::NotFound { key, place } => StoreError::Damaged {
-                what: format!("`{key}`"),
-                why: format!("missing at {place}, and snapshot {snapshot} needs it"),
-            },
-            other => StoreError::Unreachable(other.to_string()),
-        })
+        runtime.block_on(target.target.get(key, size_max)).map_err(|error| store_error(error, &snapshot))
     })
+}
+
+fn store_error(error: TargetError, snapshot: &SnapshotId) -> StoreError {
+    match error {
+        TargetError::NotFound { key, place } => StoreError::Damaged {
+            what: format!("`{key}`"),
+            why: format!("missing at {place}, and snapshot {snapshot} needs it"),
+        },
+        other => StoreError::Unreachable(other.to_string()),
+    }
 }

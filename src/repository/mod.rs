@@ -43,6 +43,9 @@ pub enum RepositoryError {
     /// Written by a newer version.
     #[error("`{object}` has format {found}; this version reads up to {known}")]
     TooNew { object: String, found: u32, known: u32 },
+    /// This installation's own keys are there and do not read.
+    #[error("`{file}` is damaged: {why}")]
+    Writer { file: String, why: String },
     /// Something on this machine: the state folder, memory, a thread.
     #[error("{what}: {why}")]
     Local { what: String, why: String },

@@ -54,8 +54,9 @@ impl Writer {
         match std::fs::read_to_string(&file) {
             Ok(text) => {
                 let text = Secret::new(text);
-                let mut stored: Stored = serde_json::from_str(text.expose())
-                    .map_err(|why| RepositoryError::local(format!("reading `{}`", file.display()), why))?;
+                let mut stored: Stored = serde_json::from_str(text.expose()).map_err(|why| {
+                    RepositoryError::Writer { file: file.display().to_string(), why: why.to_string() }
+                })?;
                 if !same(&stored.epoch.recipients, recovery) {
                     stored.epoch = new_epoch(recovery)?;
                     save(&file, &stored)?;

@@ -62,7 +62,9 @@ fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over
     let dump = |database: &str| {
         let mut command = server.client("pg_dump");
         command.arg(database);
-        String::from_utf8(crate::support::postgres::output(&mut command).stdout).unwrap()
+        let text = String::from_utf8(crate::support::postgres::output(&mut command).stdout).unwrap();
+        // Newer versions put a key of the moment around the dump.
+        text.lines().filter(|line| !line.contains("restrict ")).collect::<Vec<_>>().join("\n")
     };
     server.create_database("other");
     server.psql("other", "create table precious as select 1 as i");
@@ -77,7 +79,7 @@ fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over
             if dry.is_empty() {
                 ended.refuses(2, &[words, &format!("--overwrite {database}")]);
             }
-            assert_eq!(dump(database), before, "{database} was touched");
+            assert!(dump(database) == before, "{database} was touched");
         }
     }
     assert_eq!(server.psql("postgres", "select count(*) from pg_database where datname like '%lifeboat%'"), "0");

@@ -115,6 +115,11 @@ impl Archive {
 
     /// The database's own comment, grants and settings, as statements for a database called `name`.
     pub(super) async fn properties(&self, recorded: &str, name: &str) -> Result<Vec<String>, SourceError> {
+        // `pg_restore --create` cannot name such a database. Its content comes back all the same; what stands on the database
+        // itself does not, and a restore test says so.
+        if recorded.contains(['\n', '\r']) {
+            return Ok(vec![]);
+        }
         let program = self.client.program("pg_restore").args(["--create", "--no-tablespaces", "--section=pre-data"]);
         let whole = self.list_of_database().await?;
         let program = program.arg("--use-list").arg(whole).args(["--file", "-"]).arg(&self.file).clear_env();
