@@ -8,6 +8,7 @@ mod collecting_sink;
 mod config;
 #[path = "support/dump_server.rs"]
 mod dump_server;
+mod golden;
 mod init;
 mod inventory;
 #[path = "support/mutations.rs"]
