@@ -44,7 +44,7 @@ async fn dump(server: &TestServer, database: &str, extra: &str) -> (SourceRecord
 }
 
 async fn dump_again(record: &SourceRecord, url: String) -> (SourceRecord, Parts) {
-    let source = registry::kind("postgres").unwrap().again(record, &Place { url, password: None }).unwrap();
+    let source = registry::kind("postgres").unwrap().again(record, &Place { url, password: None }, &[]).unwrap();
     let sink = CollectingSink::default();
     let shared: Arc<dyn PartSink> = Arc::new(sink.clone());
     let record = source.dump(&context(3), shared).await.unwrap();

@@ -370,7 +370,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     assert_eq!(report.warnings, Vec::<String>::new());
 
     let sink = CollectingSink::default();
-    let again = kind.again(&record, &place).unwrap();
+    let again = kind.again(&record, &place, &[]).unwrap();
     let second = again.dump(&context, Arc::new(sink.clone()) as Arc<dyn PartSink>).await.unwrap();
     let after = sink.committed().unwrap();
     lease.release().await.unwrap();

@@ -378,6 +378,7 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn unusable(file: &Path, why: impl ToString) -> CatalogError {
     CatalogError::Unusable { file: file.display().to_string(), why: why.to_string() }
 }

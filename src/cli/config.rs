@@ -87,7 +87,7 @@ pub async fn check_online(session: &Session, output: &Output) -> Result<(), Oper
     for job in &session.config.jobs {
         match operations::backup::plan(session, job).await {
             Ok(plan) => {
-                output.say(format!("job {}: {} answers: {}", job.name, plan.source, plan.preflight.facts.join(", ")))
+                output.say(format!("job {}: {} answers: {}", job.name, plan.source, plan.preflight.facts.join(", ")));
             }
             Err(error) => failures.push(error.during(format!("job `{}`", job.name))),
         }

@@ -98,7 +98,7 @@ async fn dispatch(
             output.raw(&script);
             return Ok(());
         }
-        Verb::Man(args) => return man(&output, args),
+        Verb::Man(args) => return man(output, args),
         _ => {}
     }
     let file = Config::find(global.config.as_deref())?;
@@ -144,18 +144,14 @@ async fn dispatch(
     }
 }
 
-fn man(output: &Output, args: &args::ManArgs) -> Result<(), OperationError> {
+fn man(output: Output, args: &args::ManArgs) -> Result<(), OperationError> {
     let failed = |why: std::io::Error| OperationError::new(Class::Usage, "manual pages cannot be written").cause(why);
-    match &args.directory {
-        Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-            clap_mangen::generate_to(Cli::command(), folder).map_err(failed)
-        }
-        None => {
-            let mut page = vec![];
-            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
-            output.raw(&page);
-            Ok(())
-        }
+    if let Some(folder) = &args.directory {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        return clap_mangen::generate_to(Cli::command(), folder).map_err(failed);
     }
+    let mut page = vec![];
+    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+    output.raw(&page);
+    Ok(())
 }

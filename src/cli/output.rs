@@ -9,6 +9,7 @@ use crate::operations::OperationError;
 
 /// How to say things, decided once from the options and the terminal.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one option of the command line")]
 pub struct Output {
     pub json: bool,
     pub quiet: bool,

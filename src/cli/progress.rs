@@ -53,7 +53,7 @@ impl Progress for Reporter {
                 Self::line(&mut state, &format!("{}warning:{} {job}{message}", paint.0, paint.1));
             }
             _ if self.output.quiet => {}
-            Event::Phase { job, phase, detail } => begin_phase(&mut state, &self.output, &job, &phase, &detail),
+            Event::Phase { job, phase, detail } => begin_phase(&mut state, self.output, &job, &phase, &detail),
             Event::Advance { done_bytes, total_bytes, .. } => {
                 if let Some(bar) = &state.bar {
                     if let Some(total) = total_bytes {
@@ -68,7 +68,7 @@ impl Progress for Reporter {
     }
 }
 
-fn begin_phase(state: &mut State, output: &Output, job: &str, phase: &str, detail: &str) {
+fn begin_phase(state: &mut State, output: Output, job: &str, phase: &str, detail: &str) {
     if let Some(bar) = state.bar.take() {
         bar.finish_and_clear();
     }

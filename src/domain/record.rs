@@ -54,3 +54,12 @@ pub struct PartGroup {
     /// False where a restore recomputes the content and equality is not promised (a materialised view).
     pub compared: bool,
 }
+
+/// A record that says by itself what it is about: a statement that sets one sequence, or writes into one large object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// `sequence public.orders_id_seq`, as an inventory names it.
+    pub what: String,
+    /// What it sets, for people.
+    pub value: String,
+}

@@ -32,6 +32,9 @@ use crate::repository::writer::Writer;
 use crate::sources::{Context, Preflight, Source};
 use crate::system::clock;
 
+/// Runs of one dump whose source changes under it.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(2);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// An index object is at most this large before it is set aside unread.
@@ -118,25 +121,39 @@ pub async fn run(session: &Session, job: &Job) -> Result<BackupOutcome, Operatio
     session.catalog.put_run(&row).await?;
     let outcome = tokio::select! {
         () = session.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
-        outcome = backup(session, job) => outcome,
+        outcome = persevere(session, job) => outcome,
     };
     row.finished = Some(clock::rfc3339(clock::now()));
     match &outcome {
         Ok(done) => {
             let failed: Vec<_> = done.copies.iter().filter(|copy| !copy.committed()).collect();
-            row.outcome = if failed.is_empty() { "done" } else { "partial" }.to_owned();
+            row.outcome = String::from(if failed.is_empty() { "done" } else { "partial" });
             row.snapshot = Some(done.snapshot.to_string());
             row.bytes_read = done.read_bytes;
             row.bytes_stored = done.stored_bytes;
             row.message = failed.iter().map(|copy| copy.text()).collect::<Vec<_>>().join("; ");
         }
         Err(error) => {
-            row.outcome = if error.class == Class::Cancelled { "cancelled" } else { "failed" }.to_owned();
+            row.outcome = String::from(if error.class == Class::Cancelled { "cancelled" } else { "failed" });
             row.message = error.to_string();
         }
     }
     session.catalog.put_run(&row).await?;
     outcome
+}
+
+/// A source that changes under the dump (DDL, a standby's conflict with recovery) is worth another try.
+async fn persevere(session: &Session, job: &Job) -> Result<BackupOutcome, OperationError> {
+    for attempt in 1..ATTEMPTS {
+        match backup(session, job).await {
+            Err(error) if error.transient => {
+                session.warn(job.name.as_str(), format!("attempt {attempt} of {ATTEMPTS}: {error}; trying again"));
+                tokio::time::sleep(PAUSE * attempt).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    backup(session, job).await
 }
 
 /// Everything that is settled before the first byte is read.
@@ -167,7 +184,7 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     let total = preflight.estimated_bytes;
     let dumped = dump(session, job, source.as_ref(), &context, ready, total).await?;
     let (record, written, ready, fan_out) = dumped;
-    guard(job, &record, &written)?;
+    guard(session, job, &record, &written).await?;
     session.phase(name, "commit", format!("{} new", human_bytes(fan_out.stored_bytes())));
 
     let meta = Meta {
@@ -460,7 +477,35 @@ fn tell_progress(session: &Session, job: &Job, done: &Arc<AtomicU64>, total: u64
 }
 
 /// What a person said a backup of this job must look like at least.
-fn guard(job: &Job, record: &SourceRecord, written: &Written) -> Result<(), OperationError> {
+async fn guard(
+    session: &Session,
+    job: &Job,
+    record: &SourceRecord,
+    written: &Written,
+) -> Result<(), OperationError> {
+    if let Some(max_shrink) = job.backup.guard.max_shrink
+        && let Some((before, _)) = session.catalog.newest_snapshot(job.name.as_str()).await?
+    {
+        #[expect(clippy::cast_precision_loss, reason = "a share in percent")]
+        let shrink = 1.0 - written.raw_bytes as f64 / before.raw_bytes.max(1) as f64;
+        if shrink > max_shrink {
+            return Err(OperationError::new(
+                Class::Source,
+                format!(
+                    "the dump shrank by {:.0} % to {}, `guard.max_shrink` allows {:.0} %",
+                    shrink * 100.0,
+                    human_bytes(written.raw_bytes),
+                    max_shrink * 100.0
+                ),
+            )
+            .place(record.summary.clone())
+            .hint(format!(
+                "nothing was committed; snapshot {} of {} is the newest; if the source has really shrunk, raise the guard \
+                 for one run",
+                before.id, before.started
+            )));
+        }
+    }
     if let Some(min) = job.backup.guard.min_bytes
         && written.raw_bytes < min
     {
@@ -549,7 +594,6 @@ pub fn local<E: ToString>(what: &'static str) -> impl Fn(E) -> OperationError {
     move |why| OperationError::new(Class::Bug, format!("{what} cannot be used")).cause(why)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 pub fn bug(why: tokio::task::JoinError) -> OperationError {
     OperationError::new(Class::Bug, "a task ended unexpectedly").cause(why)
 }

@@ -76,20 +76,24 @@ pub struct OperationError {
     pub cause: Option<String>,
     pub place: Option<String>,
     pub hint: Option<String>,
+    /// The same run may well succeed if it is tried again at once: the source changed under the dump.
+    pub transient: bool,
 }
 
 impl OperationError {
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), cause: None, place: None, hint: None }
+        Self { class, what: what.into(), cause: None, place: None, hint: None, transient: false }
     }
 
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed over where they end")]
     pub fn cause(mut self, cause: impl ToString) -> Self {
         self.cause = Some(cause.to_string());
         self
     }
 
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "places are handed over where they are made")]
     pub fn place(mut self, place: impl ToString) -> Self {
         self.place = Some(place.to_string());
         self
@@ -147,7 +151,8 @@ impl From<SourceError> for OperationError {
             SourceError::Cancelled => Class::Cancelled,
             _ => Class::Source,
         };
-        Self::new(class, error.to_string()).hint(error.hint())
+        let transient = matches!(error, SourceError::Changed { .. });
+        Self { transient, ..Self::new(class, error.to_string()).hint(error.hint()) }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod chain;
 pub mod commit;
+pub mod compare;
 pub mod error;
 pub mod fan_out;
 pub mod guide;

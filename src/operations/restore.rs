@@ -57,17 +57,19 @@ pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, O
         },
     };
     let mut last = None;
-    for target in session.targets(&names).await? {
+    let targets = session.targets(&names).await?;
+    for (at, target) in targets.iter().enumerate() {
+        let others: Vec<_> = targets[..at].iter().chain(&targets[at + 1..]).cloned().collect();
         let opened = async {
-            let listing = snapshots::list(session, &target).await?;
+            let listing = snapshots::list(session, target).await?;
             for problem in &listing.problems {
                 session.warn(request.job.as_str(), format!("target `{}`: {problem}", target.name));
             }
             let found = snapshots::choose(&listing, &request.job, &request.selector)?;
-            snapshots::open(&target, found, &identities).await
+            snapshots::open(target, &others, found, &identities).await
         };
         match opened.await {
-            Ok(snapshot) => return Ok((target, snapshot)),
+            Ok(snapshot) => return Ok((target.clone(), snapshot)),
             Err(error) if matches!(error.class, Class::Key) => return Err(error),
             Err(error) => {
                 if names.len() > 1 {

@@ -3,27 +3,18 @@
 //!
 //! A verdict is always recorded, also when the test could not be carried out: "not shown" must be seen.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::backup::{bug, local};
+use super::backup::local;
+use super::compare;
 use super::session::{OpenTarget, Session, kind};
 use super::snapshots::{self, OpenSnapshot, Selector};
 use super::{Class, OperationError, restore};
 use crate::catalog::{ProofRow, RunRow};
 use crate::config::Job;
-use crate::domain::{
-    Evidence, Fingerprint, Mismatch, PartName, PartSink, PartStore, Reason, RunId, SnapshotId, SourceRecord,
-    TargetName, Verdict,
-};
+use crate::domain::{Evidence, Mismatch, PartStore, Reason, RunId, SnapshotId, SourceRecord, TargetName, Verdict};
 use crate::proof::checks::{self, Check, Restored};
-use crate::proof::{self, FingerprintSink, RowDifference, Side, SinkResults};
 use crate::report::Measured;
 use crate::scratch::{self, Lease, LeaseRequest};
 use crate::sources::{Context, LoadRequest, SourceKind};
@@ -31,8 +22,6 @@ use crate::system::clock;
 
 /// How many objects one verdict names; the rest is counted.
 const MISMATCHES_SHOWN: usize = 200;
-/// The ordinary client's limit for one count.
-const COUNT_LIMIT: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -174,7 +163,7 @@ impl Test<'_> {
         };
         self.outcome.snapshot = Some(found.root.snapshot.clone());
         self.outcome.dumped_at.clone_from(&found.root.started);
-        let snapshot = snapshots::open(self.target, found, &identities)
+        let snapshot = snapshots::open(self.target, &[], found, &identities)
             .await
             .map_err(|error| if error.place.is_some() { error } else { error.place(self.target.target.place()) })?;
         let record = snapshot.recipe.meta.source.clone();
@@ -255,7 +244,8 @@ impl Test<'_> {
 
         self.session.phase(name, "compare", record.summary.clone());
         let comparing = Instant::now();
-        let (mut mismatches, mut evidence) = compare(kind, record, snapshot, context, lease).await?;
+        let restored = compare::Restored { kind, snapshot, lease, context };
+        let (mut mismatches, mut evidence) = compare::compare(&restored).await?;
         self.outcome.measured.compare_ms = millis(comparing.elapsed());
 
         let checking = Instant::now();
@@ -272,164 +262,6 @@ impl Test<'_> {
 /// The database that checks ask when they name none: the first of the job.
 fn main_database(record: &SourceRecord) -> Option<String> {
     record.instants.first().and_then(|instant| instant.of.strip_prefix("database ")).map(str::to_owned)
-}
-
-/// Dumps scratch through the source's own code and compares everything with what the snapshot recorded.
-async fn compare(
-    kind: &dyn SourceKind,
-    record: &SourceRecord,
-    snapshot: &OpenSnapshot,
-    context: &Context,
-    lease: &dyn Lease,
-) -> Result<(Vec<Mismatch>, Evidence), OperationError> {
-    let place = lease.place("");
-    let again = kind.again(record, &place)?;
-    let keep: HashSet<PartName> = record.inventories.iter().cloned().collect();
-    let sink = Arc::new(FingerprintSink::new(context.work.clone(), keep));
-    let restored = again.dump(context, Arc::clone(&sink) as Arc<dyn PartSink>).await.map_err(scratch_error)?;
-    let results = sink.into_results().map_err(|why| OperationError::new(Class::Scratch, why.to_string()))?;
-    let recorded: HashMap<PartName, Fingerprint> =
-        snapshot.recipe.parts.iter().map(|part| (part.name.clone(), part.fingerprint)).collect();
-    let mut groups = proof::compare_groups(
-        Side { record, fingerprints: &recorded },
-        Side { record: &restored, fingerprints: &results.fingerprints },
-    );
-    if !groups.differing.is_empty() {
-        count_rows_that_differ(kind, record, &restored, snapshot, context, lease, &mut groups).await?;
-    }
-    count_with_an_ordinary_client(kind, record, &recorded, lease, &mut groups).await?;
-    let proof::GroupComparison { mut mismatches, mut evidence, .. } = groups;
-    let found = compare_inventories(record, snapshot, results).await?;
-    mismatches.extend(found.mismatches);
-    evidence.objects = found.equal_by_kind.values().sum();
-    evidence.objects_by_kind = found.equal_by_kind.into_iter().collect();
-    Ok((mismatches, evidence))
-}
-
-/// Scratch is our own: what goes wrong there says nothing about the backup.
-fn scratch_error(error: crate::sources::SourceError) -> OperationError {
-    let error = OperationError::from(error);
-    OperationError { class: if error.class == Class::Source { Class::Scratch } else { error.class }, ..error }
-}
-
-/// A second look at the tables that differ: exactly how many rows are missing and how many are extra.
-async fn count_rows_that_differ(
-    kind: &dyn SourceKind,
-    record: &SourceRecord,
-    restored: &SourceRecord,
-    snapshot: &OpenSnapshot,
-    context: &Context,
-    lease: &dyn Lease,
-    groups: &mut proof::GroupComparison,
-) -> Result<(), OperationError> {
-    let parts_of = |record: &SourceRecord, name: &str| -> Vec<PartName> {
-        record.groups.iter().find(|group| group.name == name).map(|group| group.parts.clone()).unwrap_or_default()
-    };
-    let (mut counters, mut sides) = (vec![], HashMap::new());
-    for name in groups.differing.clone() {
-        let counter = RowDifference::new(&context.work);
-        let (side, store, parts) = (counter.recorded(), Arc::clone(&snapshot.store), parts_of(record, &name));
-        tokio::task::spawn_blocking(move || {
-            parts.iter().try_for_each(|part| side.add_part(store.open(part)?.as_mut()))
-        })
-        .await
-        .map_err(bug)??;
-        for part in parts_of(restored, &name) {
-            sides.insert(part, counter.restored());
-        }
-        counters.push((name, counter));
-    }
-    let sink = Arc::new(FingerprintSink::with_rows(context.work.clone(), sides));
-    let again = kind.again(record, &lease.place(""))?;
-    again.dump(context, Arc::clone(&sink) as Arc<dyn PartSink>).await.map_err(scratch_error)?;
-    for (name, counter) in counters {
-        groups.refine(&name, counter.count()?);
-    }
-    Ok(())
-}
-
-/// The independent second path: a client that shares no code with the dump counts what scratch holds.
-async fn count_with_an_ordinary_client(
-    kind: &dyn SourceKind,
-    record: &SourceRecord,
-    recorded: &HashMap<PartName, Fingerprint>,
-    lease: &dyn Lease,
-    groups: &mut proof::GroupComparison,
-) -> Result<(), OperationError> {
-    for (database, tables) in kind.countable(record) {
-        let names: Vec<_> = tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect();
-        let counts = checks::client::count_rows(&lease.place(&database), Some(&database), &names, COUNT_LIMIT).await?;
-        for (table, count) in tables.iter().zip(counts) {
-            let group = record.groups.iter().find(|group| group.name == table.group);
-            let expected: Option<u64> = group
-                .map(|group| group.parts.iter().filter_map(|part| recorded.get(part)).map(|print| print.records).sum());
-            if expected != Some(count) {
-                groups.mismatches.push(Mismatch {
-                    what: table.group.clone(),
-                    difference: "an ordinary client counts another number of rows".to_owned(),
-                    expected: expected.map_or_else(|| "a recorded group".to_owned(), |rows| rows.to_string()),
-                    actual: count.to_string(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn compare_inventories(
-    record: &SourceRecord,
-    snapshot: &OpenSnapshot,
-    mut results: SinkResults,
-) -> Result<proof::InventoryComparison, OperationError> {
-    let mut total = proof::InventoryComparison::default();
-    for name in &record.inventories {
-        let recorded = Content::new(snapshot.store.open(name)?);
-        let file = results.files.remove(name);
-        let found = tokio::task::spawn_blocking(move || {
-            let restored: Box<dyn Read> = match &file {
-                Some(file) => open_file(file)?,
-                None => Box::new(std::io::empty()),
-            };
-            Ok::<_, OperationError>(proof::compare_inventories(BufReader::new(recorded), BufReader::new(restored))?)
-        })
-        .await
-        .map_err(bug)??;
-        total.mismatches.extend(found.mismatches);
-        for (kind, count) in found.equal_by_kind {
-            *total.equal_by_kind.entry(kind).or_default() += count;
-        }
-    }
-    Ok(total)
-}
-
-fn open_file(file: &Path) -> Result<Box<dyn Read>, OperationError> {
-    Ok(Box::new(File::open(file).map_err(local("a temporary file"))?))
-}
-
-/// A stored part as a reader of bytes.
-struct Content {
-    reader: Box<dyn crate::domain::PartReader>,
-    piece: Bytes,
-}
-
-impl Content {
-    fn new(reader: Box<dyn crate::domain::PartReader>) -> Self {
-        Self { reader, piece: Bytes::new() }
-    }
-}
-
-impl Read for Content {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.piece.is_empty() {
-            match self.reader.next_piece().map_err(std::io::Error::other)? {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.piece.len());
-        buffer[..length].copy_from_slice(&self.piece.split_to(length));
-        Ok(length)
-    }
 }
 
 /// A report of a thousand lines helps nobody: the first are named, the rest counted.

@@ -191,8 +191,14 @@ pub struct OpenSnapshot {
     pub store: Arc<Store>,
 }
 
-/// Fetches keys and recipe, decrypts and checks them. Packs are fetched as parts are read.
-pub async fn open(target: &OpenTarget, found: &Found, identities: &Identities) -> Result<OpenSnapshot, OperationError> {
+/// Fetches keys and recipe, decrypts and checks them. Packs are fetched as parts are read, from `target`, and where that
+/// fails from `others`: a pack's name is its content, so any copy that fits the name is as good.
+pub async fn open(
+    target: &OpenTarget,
+    others: &[OpenTarget],
+    found: &Found,
+    identities: &Identities,
+) -> Result<OpenSnapshot, OperationError> {
     let root = found.root.clone();
     let epoch = epoch_identities(target, &root.epoch, identities).await?;
     let key = layout::recipe(&root.recipe);
@@ -212,7 +218,7 @@ pub async fn open(target: &OpenTarget, found: &Found, identities: &Identities) -
         ));
     }
     let epoch = epoch_identities(target, &root.epoch, identities).await?;
-    let store = Arc::new(Store::new(&recipe, epoch, fetch(target, &root)));
+    let store = Arc::new(Store::new(&recipe, epoch, fetch(target, others, &root)));
     Ok(OpenSnapshot { root, recipe, store })
 }
 
@@ -249,18 +255,39 @@ fn missing(error: TargetError) -> OperationError {
     }
 }
 
-/// Lets the store's blocking threads read from an async target.
-fn fetch(target: &OpenTarget, root: &Root) -> Fetch {
+/// Lets the store's blocking threads read from async targets.
+fn fetch(target: &OpenTarget, others: &[OpenTarget], root: &Root) -> Fetch {
     let runtime = Handle::current();
-    let target = target.clone();
+    let targets: Vec<OpenTarget> = std::iter::once(target).chain(others).cloned().collect();
     let snapshot: SnapshotId = root.snapshot.clone();
     Box::new(move |key, size_max| -> Result<Bytes, StoreError> {
-        runtime.block_on(target.target.get(key, size_max)).map_err(|error| match error {
-            TargetError::NotFound { key, place } => StoreError::Damaged {
-                what: format!("`{key}`"),
-                why: format!("missing at {place}, and snapshot {snapshot} needs it"),
-            },
-            other => StoreError::Unreachable(other.to_string()),
-        })
+        let mut first = None;
+        for target in &targets {
+            let fetched = runtime.block_on(target.target.get(key, size_max));
+            match fetched.map_err(|error| store_error(error, &snapshot)).and_then(|bytes| whole(key, bytes)) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        Err(first.expect("there is at least one target"))
     })
+}
+
+fn whole(key: &ObjectKey, bytes: Bytes) -> Result<Bytes, StoreError> {
+    match layout::check_content(key, &bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(StoreError::Damaged { what: "the repository".to_owned(), why: error.to_string() }),
+    }
+}
+
+fn store_error(error: TargetError, snapshot: &SnapshotId) -> StoreError {
+    match error {
+        TargetError::NotFound { key, place } => StoreError::Damaged {
+            what: format!("`{key}`"),
+            why: format!("missing at {place}, and snapshot {snapshot} needs it"),
+        },
+        other => StoreError::Unreachable(other.to_string()),
+    }
 }

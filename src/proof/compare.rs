@@ -105,6 +105,14 @@ impl GroupComparison {
     }
 }
 
+impl GroupComparison {
+    /// Puts what was found inside a group in `differing` in the place of what its fingerprint alone could say.
+    pub fn replace(&mut self, group: &str, found: Vec<Mismatch>) {
+        self.mismatches.retain(|mismatch| !(mismatch.what == group && mismatch.expected.contains("sum ")));
+        self.mismatches.extend(found);
+    }
+}
+
 /// The group's fingerprint, or the part that has none.
 fn total<'g>(group: &'g PartGroup, parts: &HashMap<PartName, Fingerprint>) -> Result<Fingerprint, &'g PartName> {
     group.parts.iter().try_fold(Fingerprint::EMPTY, |sum, part| match parts.get(part) {

@@ -17,6 +17,9 @@ pub enum ProofError {
     /// An inventory is not what an inventory must be.
     #[error("the {side} inventory, line {line}: {why}")]
     Inventory { side: &'static str, line: u64, why: String },
+    /// The statements of a group could not be read again.
+    #[error("the {side} statements: {why}")]
+    Statements { side: &'static str, why: String },
     /// A restored system could not be asked.
     #[error("{what}: {why}")]
     Query { what: String, why: String },

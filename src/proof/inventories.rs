@@ -139,10 +139,13 @@ fn text(value: Option<&Value>) -> String {
 
 /// Long values are cut to where they differ, so that the difference is in what is shown.
 fn shown_apart(one: Option<&Value>, other: Option<&Value>) -> (String, String) {
-    let (one, other) = (text(one), text(other));
+    excerpts(&text(one), &text(other))
+}
+
+pub(super) fn excerpts(one: &str, other: &str) -> (String, String) {
     let common = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
     let start = common.saturating_sub(VALUE_CHARS_MAX / 4);
-    (excerpt(&one, start), excerpt(&other, start))
+    (excerpt(one, start), excerpt(other, start))
 }
 
 fn excerpt(text: &str, start: usize) -> String {

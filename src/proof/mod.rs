@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod inventories;
 pub mod rows;
 pub mod sink;
+pub mod statements;
 
 pub use checks::client::count_rows;
 pub use checks::{Check, Restored, run_checks};
@@ -22,3 +23,4 @@ pub use fingerprint::{RecordHasher, UnfinishedRecord};
 pub use inventories::{InventoryComparison, compare_inventories};
 pub use rows::{RowCounts, RowDifference, RowSide};
 pub use sink::{FingerprintSink, SinkResults};
+pub use statements::compare_statements;

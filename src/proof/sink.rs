@@ -52,8 +52,8 @@ impl FingerprintSink {
     }
 
     /// Hands the hash of every row of these parts to a counter of differing rows: for a second look at what did not match.
-    pub fn with_rows(spool: PathBuf, rows: HashMap<PartName, RowSide>) -> Self {
-        let shared = Shared { spool, keep: HashSet::new(), rows, state: Mutex::default() };
+    pub fn with_rows(spool: PathBuf, keep: HashSet<PartName>, rows: HashMap<PartName, RowSide>) -> Self {
+        let shared = Shared { spool, keep, rows, state: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 

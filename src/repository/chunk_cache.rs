@@ -43,6 +43,7 @@ struct PackState {
     usable: bool,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn local(why: impl ToString) -> RepositoryError {
     RepositoryError::local("the chunk cache", why.to_string())
 }

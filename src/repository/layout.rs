@@ -98,7 +98,10 @@ pub fn check_content(object: &ObjectKey, bytes: &[u8]) -> Result<(), RepositoryE
     if actual == expected {
         Ok(())
     } else {
-        Err(RepositoryError::damaged(object.as_str(), format!("its SHA-256 is {}", actual.hex())))
+        Err(RepositoryError::damaged(
+            object.as_str(),
+            format!("its content does not match its name (SHA-256 is {}...)", &actual.hex()[..16]),
+        ))
     }
 }
 

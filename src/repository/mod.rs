@@ -52,6 +52,7 @@ pub enum RepositoryError {
     Cancelled,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "both are passed to map_err")]
 impl RepositoryError {
     fn damaged(object: impl Into<String>, why: impl ToString) -> Self {
         Self::Damaged { object: object.into(), why: why.to_string() }

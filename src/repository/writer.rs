@@ -118,7 +118,7 @@ impl Writer {
         let comment = trusted_comment(root);
         let comments = (Some(comment.as_str()), Some("signature of a lifeboat root; verify with minisign -V"));
         minisign::sign(None, &self.signing, bytes, comments.0, comments.1)
-            .map(|signature| signature.into_string())
+            .map(minisign::SignatureBox::into_string)
             .map_err(|why| RepositoryError::local("signing a root", why))
     }
 }

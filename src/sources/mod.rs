@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::record::Statement;
 use crate::domain::{Gap, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
 
 /// What every long operation of a source gets.
@@ -71,8 +72,10 @@ pub trait SourceKind: Send + Sync {
         request: &LoadRequest,
     ) -> Result<LoadReport, SourceError>;
     /// A source that dumps `place` (a scratch instance) exactly as `record` was dumped: the same columns, exclusions, splits
-    /// by table, so that fingerprints compare.
-    fn again(&self, record: &SourceRecord, place: &Place) -> Result<Box<dyn Source>, SourceError>;
+    /// by table, so that fingerprints compare. `only` names the groups to dump; empty means all, inventories included.
+    fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError>;
+    /// How to read the records of a group that holds statements, each about one named thing; `None` for a group of rows.
+    fn statements(&self, group: &str) -> Option<fn(&str) -> Option<Statement>>;
     /// What a scratch instance must offer for this record.
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds;
     /// The tables that an ordinary client should count in a restored system, by database.

@@ -39,6 +39,23 @@ pub fn give(path: &Path, user: Option<&ServerUser>) -> std::io::Result<()> {
     }
 }
 
+/// Whether the account that servers run under may pass through every folder down to `folder`.
+pub fn server_can_reach(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Some(user) = server_user() else { return true };
+    let Ok(folder) = folder.canonicalize() else { return false };
+    folder.ancestors().all(|level| {
+        std::fs::metadata(level).is_ok_and(|entry| {
+            let bit = match (entry.uid() == user.uid, entry.gid() == user.gid) {
+                (true, _) => 0o100,
+                (_, true) => 0o010,
+                _ => 0o001,
+            };
+            entry.mode() & bit != 0
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

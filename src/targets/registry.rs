@@ -55,7 +55,7 @@ fn find(section: &Section) -> Result<&'static dyn TargetKind, ConfigError> {
         return Err(ConfigError::new(format!("a target has no `type`; it is one of {}", known())));
     };
     kind(wanted).ok_or_else(|| {
-        section.error_at("type", &format!("there is no target type `{wanted}`"), &format!("it is one of {}", known()))
+        section.error_at("type", format!("there is no target type `{wanted}`"), format!("it is one of {}", known()))
     })
 }
 

@@ -5,7 +5,7 @@
 pub(crate) struct Mutation {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
-    /// What a mismatch must name: `<kind> <name>` for the catalog, part of the group's name for content.
+    /// What a mismatch must name: `<kind> <name>` for the catalog, sequences and large objects, part of the group's name for rows.
     pub(crate) what: &'static str,
     pub(crate) seen_in: SeenIn,
     pub(crate) needs: Needs,
@@ -67,10 +67,10 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "UPDATE \"Odd \"\"Schema\"\" ü\".\"a table, with 'quotes' and\na line break\" SET \"ü\" = 'u'",
         "a table, with 'quotes'",
     ),
-    content("a value of a sequence, set back", "SELECT setval('app.odd_steps', 7)", "app.odd_steps"),
-    content("whether a sequence was called", "SELECT setval('app.set_back', 5, false)", "app.set_back"),
-    content("a byte of a large object", "SELECT lo_put(70001, 11999, '\\x0b')", "large object"),
-    content("a large object's length", "SELECT lo_put(70002, 0, '\\x00')", "large object"),
+    content("a value of a sequence, set back", "SELECT setval('app.odd_steps', 7)", "sequence app.odd_steps"),
+    content("whether a sequence was called", "SELECT setval('app.set_back', 5, false)", "sequence app.set_back"),
+    content("a byte of a large object", "SELECT lo_put(70001, 11999, '\\x0b')", "large object 70001"),
+    content("a large object's length", "SELECT lo_put(70002, 0, '\\x00')", "large object 70002"),
     // Grants and owners.
     catalog("a grant on a table", "GRANT DELETE ON app.people TO unusual_reader", "table app.people"),
     catalog("a revoked grant", "REVOKE INSERT ON app.people FROM unusual_reader", "table app.people"),

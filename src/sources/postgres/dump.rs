@@ -1,6 +1,6 @@
 //! One database from snapshot to record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::server::Server;
 use super::snapshot::{self, Held, Wanted};
 use super::tables::{self, Plan, View};
 use super::wire::{ConnectOptions, WireError};
-use super::{failure, session, small};
+use super::{failure, inventory, session, small};
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, PartName, PartSink};
 use crate::sources::bridge::LaneThread;
@@ -31,6 +31,24 @@ pub(super) struct Job<'a> {
     pub(super) lock_timeout: Duration,
     /// Absent when a recorded dump is repeated: the archive is not compared.
     pub(super) client: Option<&'a Client>,
+    /// Groups to dump; empty means all, the inventory included.
+    pub(super) only: &'a [String],
+}
+
+impl Job<'_> {
+    /// Whether anything of the database is wanted.
+    pub(super) fn concerns(&self, database: &str) -> bool {
+        let prefix = format!("{}/", PartName::component(database));
+        self.only.is_empty() || self.only.iter().any(|group| group.starts_with(&prefix))
+    }
+
+    fn wants(&self, group: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == group)
+    }
+}
+
+fn table_group(prefix: &str, table: &Table) -> String {
+    format!("{prefix}/table/{}", PartName::component(&table.quoted))
 }
 
 /// One database's share of the record.
@@ -64,10 +82,15 @@ pub(super) async fn database(
         record.excluded_schemas.clone_from(&like.excluded_schemas);
         record.excluded_tables.clone_from(&like.excluded_tables);
     }
-    let gaps = gaps(&held.listing, job.server.standby);
+    let mut gaps = gaps(&held.listing, job.server.standby);
+    let skip = like.map_or(&[][..], |like| &like.unlisted_kinds);
 
-    let plan = Arc::new(plan(&prefix, &held.listing, job.server, like));
-    run(job, options, &mut held, &plan, &record, &sequences).await?;
+    let plan = Arc::new(plan(&prefix, &held.listing, job, like));
+    record.unlisted_kinds = run(job, options, &mut held, &plan, (&record, skip), &sequences).await?;
+    gaps.extend(record.unlisted_kinds.iter().map(|kind| Gap {
+        what: format!("comparison of objects of kind `{kind}`"),
+        why: "permission denied: the role could not list them".to_owned(),
+    }));
 
     let Held { mut leader, at, .. } = held;
     // The locks held until here: nothing was truncated, rewritten or dropped under the copies.
@@ -80,9 +103,8 @@ pub(super) async fn database(
     let mut groups = Vec::with_capacity(plan.tables.len());
     for (index, planned) in plan.tables.iter().enumerate() {
         let rows = plan.rows(index);
-        let component = PartName::component(&planned.table.quoted);
         groups.push(PartGroup {
-            name: format!("{prefix}/table/{component}"),
+            name: table_group(&prefix, &planned.table),
             parts: planned.parts.clone(),
             engine_count: Some(rows),
             compared: true,
@@ -103,19 +125,21 @@ pub(super) async fn database(
         engine_count: None,
         compared: true,
     };
-    groups.extend([small(&record.sequences), small(&record.large_objects)]);
+    let others = [&record.sequences, &record.large_objects];
+    groups.extend(others.into_iter().filter(|part| job.wants(part.as_str())).map(small));
     Ok(Dumped { instant: Instant { of: format!("database {name}"), at }, record, groups, gaps })
 }
 
-/// Runs everything that depends on the snapshot at once; the first failure ends the rest.
+/// Runs everything that depends on the snapshot at once; the first failure ends the rest. Returns the kinds of objects that
+/// could not be listed; those in `skip` are not asked for.
 async fn run(
     job: &Job<'_>,
     options: &ConnectOptions,
     held: &mut Held,
     plan: &Arc<Plan>,
-    record: &DatabaseRecord,
+    (record, skip): (&DatabaseRecord, &[String]),
     sequences: &[Sequence],
-) -> Result<(), SourceError> {
+) -> Result<Vec<String>, SourceError> {
     let context = job.context;
     let view = View {
         options: options.clone(),
@@ -134,10 +158,18 @@ async fn run(
     };
     let led = async {
         let mut lane = LaneThread::start(job.sink);
-        small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
-        small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
-        let part = record.inventory.clone();
-        small::inventory(leader, job.server.version_num, &record.exclusions(), &mut lane, part).await?;
+        if job.wants(record.sequences.as_str()) {
+            small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
+        }
+        if job.wants(record.large_objects.as_str()) {
+            small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
+        }
+        let mut unlisted = vec![];
+        if job.only.is_empty() {
+            let queries = inventory::queries(job.server.version_num, &record.exclusions());
+            let asked = queries.into_iter().filter(|query| !skip.iter().any(|kind| kind == query.kind));
+            unlisted = small::inventory(leader, asked, &mut lane, record.inventory.clone()).await?;
+        }
         while let Some(ended) = copying.join_next().await {
             ended.map_err(|error| SourceError::Failed {
                 what: "copying session".to_owned(),
@@ -147,9 +179,9 @@ async fn run(
         }
         tables::copy_blocked(leader, plan, &mut lane).await?;
         lane.close().await?;
-        Ok::<(), SourceError>(())
+        Ok::<_, SourceError>(unlisted)
     };
-    let work = async { tokio::try_join!(archive, led).map(drop) };
+    let work = async { tokio::try_join!(archive, led).map(|((), unlisted)| unlisted) };
     let result = tokio::select! {
         result = work => result,
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),
@@ -175,7 +207,7 @@ async fn tell(context: &Context, plan: &Plan) {
 
 /// Tables with rows and the columns to read. A repeated dump keeps the recorded order, since a restored table may have
 /// another; where the columns themselves differ, the table's own are read and the comparison says so.
-fn plan(prefix: &str, listing: &Listing, server: &Server, like: Option<&DatabaseRecord>) -> Plan {
+fn plan(prefix: &str, listing: &Listing, job: &Job<'_>, like: Option<&DatabaseRecord>) -> Plan {
     let recorded: HashMap<(&str, &str), &TableRecord> = like
         .map(|like| like.tables.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table)).collect())
         .unwrap_or_default();
@@ -190,8 +222,11 @@ fn plan(prefix: &str, listing: &Listing, server: &Server, like: Option<&Database
         };
         if sorted(&like.columns) == sorted(&table.columns) { like.columns.clone() } else { table.columns.clone() }
     };
-    let tables = listing.tables.iter().filter(|table| table.holds_rows(server.standby));
-    Plan::make(prefix, tables.map(|table| (table.clone(), columns(table))).collect(), server.version_num)
+    let only: HashSet<&str> = job.only.iter().map(String::as_str).collect();
+    let tables = listing.tables.iter().filter(|table| {
+        table.holds_rows(job.server.standby) && (only.is_empty() || only.contains(table_group(prefix, table).as_str()))
+    });
+    Plan::make(prefix, tables.map(|table| (table.clone(), columns(table))).collect(), job.server.version_num)
 }
 
 pub(super) fn gaps(listing: &Listing, standby: bool) -> Vec<Gap> {
@@ -234,7 +269,8 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
     };
     let sql = format!(
         "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, {provider}, {locale}, \
-         pg_catalog.pg_database_size(oid), (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class) \
+         pg_catalog.pg_database_size(oid), (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class), \
+         NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public') \
          FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     );
     let row = held.leader.query_one(&sql).await.map_err(fail)?;
@@ -255,6 +291,9 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
         locale: row.text(4).map(str::to_owned),
         size_bytes: row.number(5).map_err(fail)?,
         relation_count: row.number(6).map_err(fail)?,
+        without_public: row.flag(7).map_err(fail)?,
+        without_plpgsql: !extensions.iter().any(|extension| extension.name == "plpgsql"),
+        unlisted_kinds: vec![],
         extensions,
         excluded_schemas: held.listing.excluded.schemas.clone(),
         excluded_tables: held.listing.excluded.tables.clone(),

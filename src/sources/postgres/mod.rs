@@ -33,6 +33,7 @@ pub use source::PostgresSource;
 
 use super::{Context, Countable, LoadReport, LoadRequest, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
+use crate::domain::record::Statement;
 use crate::domain::{PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 /// The registered kind.
@@ -63,8 +64,12 @@ impl SourceKind for Postgres {
         load::load(context, record, store, request).await
     }
 
-    fn again(&self, record: &SourceRecord, place: &Place) -> Result<Box<dyn Source>, SourceError> {
-        Ok(Box::new(PostgresSource::again(record, place)?))
+    fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(PostgresSource::again(record, place, only)?))
+    }
+
+    fn statements(&self, group: &str) -> Option<fn(&str) -> Option<Statement>> {
+        small::statements(group)
     }
 
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {

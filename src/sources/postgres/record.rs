@@ -53,6 +53,15 @@ pub struct DatabaseRecord {
     /// `pg_database_size`, bytes.
     pub size_bytes: u64,
     pub extensions: Vec<Extension>,
+    /// Every new database has the schema `public`; this one had not.
+    #[serde(default)]
+    pub without_public: bool,
+    /// Every new database has the extension `plpgsql`; this one had not.
+    #[serde(default)]
+    pub without_plpgsql: bool,
+    /// Kinds of objects that the role could not list; they are not compared.
+    #[serde(default)]
+    pub unlisted_kinds: Vec<String>,
     /// Exact names, as `quote_ident` writes them.
     pub excluded_schemas: Vec<String>,
     pub excluded_tables: Vec<String>,

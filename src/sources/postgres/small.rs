@@ -2,9 +2,10 @@
 
 use super::catalog::Sequence;
 use super::failure;
-use super::inventory::{self, Exclusions};
+use super::inventory::InventoryQuery;
 use super::wire::{Connection, WireError, quote_literal};
 use crate::domain::PartName;
+use crate::domain::record::Statement;
 use crate::sources::SourceError;
 use crate::sources::bridge::{LaneThread, RecordWriter};
 
@@ -101,32 +102,130 @@ async fn write_slice(writer: &mut RecordWriter<'_>, oid: u32, offset: u64, slice
     Ok(())
 }
 
-/// One JSON object a line, by kind and name.
+/// One JSON object a line, by kind and name. Returns the kinds that the role may not list: they are no reason to have no
+/// backup.
 pub(super) async fn inventory(
     leader: &mut Connection,
-    server_version_num: u32,
-    exclusions: &Exclusions,
+    queries: impl Iterator<Item = InventoryQuery>,
     lane: &mut LaneThread,
     part: PartName,
-) -> Result<(), SourceError> {
+) -> Result<Vec<String>, SourceError> {
     let mut writer = RecordWriter::begin(lane, part).await?;
-    for query in inventory::queries(server_version_num, exclusions) {
+    let mut unlisted = vec![];
+    for query in queries {
         let fail = |error| failure::wire(format!("inventory of kind `{}`", query.kind), error);
-        let kind = serde_json::Value::from(query.kind);
-        let mut rows = leader.rows(&query.sql).await.map_err(fail)?;
-        while let Some(row) = rows.next().await.map_err(fail)? {
-            let name = serde_json::Value::from(row.required(0).map_err(fail)?);
-            let attributes = row.required(1).map_err(fail)?;
-            let attributes: serde_json::Value =
-                serde_json::from_str(attributes).map_err(|error| SourceError::Failed {
-                    what: format!("inventory of kind `{}`", query.kind),
-                    why: error.to_string(),
-                    hint: String::new(),
-                })?;
-            let text = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
-            writer.record(text.as_bytes()).await?;
+        // A refused query must not end the snapshot's transaction.
+        leader.execute("SAVEPOINT kind").await.map_err(fail)?;
+        let refused = match list_kind(leader, &query, &mut writer).await {
+            Ok(()) => false,
+            Err(Listing::Denied) => true,
+            Err(Listing::Failed(error)) => return Err(error),
+        };
+        let end = if refused { "ROLLBACK TO SAVEPOINT kind; RELEASE SAVEPOINT kind" } else { "RELEASE SAVEPOINT kind" };
+        leader.execute(end).await.map_err(fail)?;
+        if refused {
+            unlisted.push(query.kind.to_owned());
         }
     }
     writer.finish().await?;
+    Ok(unlisted)
+}
+
+enum Listing {
+    /// Before anything was written.
+    Denied,
+    Failed(SourceError),
+}
+
+async fn list_kind(
+    leader: &mut Connection,
+    query: &InventoryQuery,
+    writer: &mut RecordWriter<'_>,
+) -> Result<(), Listing> {
+    let what = || format!("inventory of kind `{}`", query.kind);
+    let mut written = false;
+    let fail = |written: bool, error: WireError| match error.sqlstate() {
+        Some("42501") if !written => Listing::Denied,
+        _ => Listing::Failed(failure::wire(what(), error)),
+    };
+    let kind = serde_json::Value::from(query.kind);
+    let mut rows = leader.rows(&query.sql).await.map_err(|error| fail(false, error))?;
+    while let Some(row) = rows.next().await.map_err(|error| fail(written, error))? {
+        let name = serde_json::Value::from(row.required(0).map_err(|error| fail(written, error))?);
+        let attributes = row.required(1).map_err(|error| fail(written, error))?;
+        let attributes: serde_json::Value = serde_json::from_str(attributes).map_err(|error| {
+            Listing::Failed(SourceError::Failed { what: what(), why: error.to_string(), hint: String::new() })
+        })?;
+        let text = format!("{{\"kind\":{kind},\"name\":{name},\"attributes\":{attributes}}}\n");
+        writer.record(text.as_bytes()).await.map_err(|error| Listing::Failed(error.into()))?;
+        written = true;
+    }
     Ok(())
+}
+
+/// The reader of what [`sequences`] and [`large_objects`] write, by the name of the group.
+pub(super) fn statements(group: &str) -> Option<fn(&str) -> Option<Statement>> {
+    match group.split_once('/')? {
+        (_, "sequences") => Some(about_sequence),
+        (_, "large-objects") => Some(about_large_object),
+        _ => None,
+    }
+}
+
+fn about_sequence(record: &str) -> Option<Statement> {
+    let arguments = record.strip_prefix("SELECT pg_catalog.setval(")?.trim_end().strip_suffix(");")?;
+    let mut arguments = arguments.rsplitn(3, ", ");
+    let (called, value, literal) = (arguments.next()?, arguments.next()?, arguments.next()?);
+    let called = if called == "true" { "called" } else { "not called yet" };
+    Some(Statement { what: format!("sequence {}", unquote(literal)?), value: format!("{value}, {called}") })
+}
+
+fn about_large_object(record: &str) -> Option<Statement> {
+    let arguments = record.strip_prefix("SELECT pg_catalog.lo_put(")?.trim_end().strip_suffix(");")?;
+    let mut arguments = arguments.splitn(3, ", ");
+    let (oid, offset, bytes) = (arguments.next()?, arguments.next()?, arguments.next()?);
+    let digits = unquote(bytes)?.strip_prefix("\\x")?.to_owned();
+    let value = format!("{} bytes at {offset}: {digits}", digits.len() / 2);
+    Some(Statement { what: format!("large object {oid}"), value })
+}
+
+/// The inverse of [`quote_literal`].
+fn unquote(literal: &str) -> Option<String> {
+    let literal = literal.trim_start();
+    if let Some(escaped) = literal.strip_prefix("E'") {
+        let mut text = String::new();
+        let mut rest = escaped.strip_suffix('\'')?.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\\' => text.push(match rest.next()? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    other => other,
+                }),
+                // The second of two quotes.
+                '\'' => text.push(rest.next()?),
+                other => text.push(other),
+            }
+        }
+        return Some(text);
+    }
+    Some(literal.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_about_a_sequence_or_a_large_object_is_read_back() {
+        for name in ["public.s", "\"it's, a\".\"b\\ \n\"", "\"(\".\", 1, true);\""] {
+            let record = format!("SELECT pg_catalog.setval({}, -7, false);\n", quote_literal(name));
+            let expected = Statement { what: format!("sequence {name}"), value: "-7, not called yet".to_owned() };
+            assert_eq!(statements("db/sequences").unwrap()(&record), Some(expected));
+        }
+        let record = "SELECT pg_catalog.lo_put(70001, 262144, '\\x00ff');\n";
+        let expected = Statement { what: "large object 70001".to_owned(), value: "2 bytes at 262144: 00ff".to_owned() };
+        assert_eq!(statements("db/large-objects").unwrap()(record), Some(expected));
+        assert!(statements("db/table/public.sequences").is_none());
+    }
 }

@@ -19,11 +19,13 @@ pub struct PostgresSource {
     settings: Settings,
     /// What to repeat; `None` for a live system.
     like: Option<Box<PostgresRecord>>,
+    /// Groups to repeat; empty means all.
+    only: Vec<String>,
 }
 
 impl PostgresSource {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, like: None }
+        Self { settings, like: None, only: vec![] }
     }
 
     /// Dumps `place` as `record` was dumped: the same columns in the same order, the same exclusions, and only what is
@@ -31,7 +33,9 @@ impl PostgresSource {
     ///
     /// A record of one database is looked for in the database that the place names, unless that is a maintenance database;
     /// one of several in databases of the recorded names on the place's server.
-    pub fn again(record: &SourceRecord, place: &Place) -> Result<Self, SourceError> {
+    ///
+    /// With `only`, nothing but the groups of these names is dumped, and databases without any of them are left alone.
+    pub fn again(record: &SourceRecord, place: &Place, only: &[String]) -> Result<Self, SourceError> {
         let like = Box::new(PostgresRecord::of(record)?);
         let options = ConnectOptions::parse(&place.url, place.password.clone())
             .map_err(|error| failure::wire("scratch instance", error))?;
@@ -45,7 +49,7 @@ impl PostgresSource {
             lock_timeout: LOCK_TIMEOUT,
             client_directory: None,
         };
-        Ok(Self { settings, like: Some(like) })
+        Ok(Self { settings, like: Some(like), only: only.to_vec() })
     }
 
     /// The options with the password read.
@@ -101,9 +105,21 @@ impl PostgresSource {
         databases: &[(ConnectOptions, Option<&DatabaseRecord>)],
     ) -> Result<Vec<dump::Dumped>, SourceError> {
         let rules = Rules::of(&self.settings);
-        let job = Job { context, sink, server, rules: &rules, lock_timeout: self.settings.lock_timeout, client };
+        let job = Job {
+            context,
+            sink,
+            server,
+            rules: &rules,
+            lock_timeout: self.settings.lock_timeout,
+            client,
+            only: &self.only,
+        };
         let mut dumped = Vec::with_capacity(databases.len());
         for (options, like) in databases {
+            let name = like.map_or(options.database.as_str(), |like| like.name.as_str());
+            if !job.concerns(name) {
+                continue;
+            }
             context.progress.event(Event::Phase {
                 job: context.job.clone(),
                 phase: "dump".to_owned(),

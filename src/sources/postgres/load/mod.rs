@@ -167,7 +167,7 @@ struct DatabaseLoad<'a> {
 impl DatabaseLoad<'_> {
     async fn run(&self, maintenance: &mut Connection, report: &mut LoadReport) -> Result<(), SourceError> {
         let target = self.target;
-        let options = place::prepare(maintenance, target).await?;
+        let options = place::prepare(maintenance, target, &mut report.warnings).await?;
         let archive = match &target.database.archive {
             Some(part) => Some(Archive::fetch(self.context, self.store, part, self.client).await?),
             None => None,

@@ -10,7 +10,7 @@ use super::trouble;
 use crate::domain::human_bytes;
 use crate::sources::SourceError;
 use crate::sources::postgres::record::{DatabaseRecord, PostgresRecord};
-use crate::sources::postgres::wire::{ConnectOptions, Connection, Host, quote_ident, quote_literal};
+use crate::sources::postgres::wire::{ConnectOptions, Connection, Host, WireError, quote_ident, quote_literal};
 
 /// Appended to the name of a database that is being loaded.
 const UNFINISHED: &str = ".lifeboat-restore";
@@ -180,8 +180,13 @@ pub(super) fn create_sql(database: &DatabaseRecord, name: &str) -> String {
     sql
 }
 
-/// Makes room for the working name and creates it, unless an empty database is there to be filled.
-pub(super) async fn prepare(maintenance: &mut Connection, target: &Target<'_>) -> Result<ConnectOptions, SourceError> {
+/// Makes room for the working name and creates it, unless an empty database is there to be filled. A database that is created
+/// loses what every new one has and the snapshot's had not; what could not be taken away is told.
+pub(super) async fn prepare(
+    maintenance: &mut Connection,
+    target: &Target<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<ConnectOptions, SourceError> {
     let working = target.working_name();
     let options = maintenance.options().with_database(&working);
     if target.found != Found::Empty {
@@ -191,8 +196,35 @@ pub(super) async fn prepare(maintenance: &mut Connection, target: &Target<'_>) -
         for sql in [clean, create_sql(target.database, &working)] {
             maintenance.execute(&sql).await.map_err(|error| trouble::wire(what.clone(), error))?;
         }
+        let DatabaseRecord { without_public, without_plpgsql, .. } = target.database;
+        let surplus = [(*without_public, "SCHEMA public"), (*without_plpgsql, "EXTENSION plpgsql")];
+        let surplus: Vec<&str> = surplus.into_iter().filter_map(|(gone, what)| gone.then_some(what)).collect();
+        if !surplus.is_empty() {
+            warnings.extend(take_away(&options, &surplus).await.map_err(|error| trouble::wire(what, error))?);
+        }
     }
     Ok(options)
+}
+
+async fn take_away(options: &ConnectOptions, surplus: &[&str]) -> Result<Vec<String>, WireError> {
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let mut connection = Connection::connect(options, &cancel).await?;
+    let mut warnings = vec![];
+    for what in surplus {
+        match connection.execute(&format!("SET default_transaction_read_only = off; DROP {what}")).await {
+            Ok(_) => {}
+            // Only a superuser may, and what is there does no harm.
+            Err(WireError::Server(error)) if error.sqlstate == "42501" => {
+                warnings.push(format!(
+                    "the snapshot had no {}, the restored database has it: {error}",
+                    what.to_lowercase()
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    connection.close().await;
+    Ok(warnings)
 }
 
 /// Removes what was created; an empty database that was there before keeps what it got, and the message says so.
