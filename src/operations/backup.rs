@@ -477,12 +477,7 @@ fn tell_progress(session: &Session, job: &Job, done: &Arc<AtomicU64>, total: u64
 }
 
 /// What a person said a backup of this job must look like at least.
-async fn guard(
-    session: &Session,
-    job: &Job,
-    record: &SourceRecord,
-    written: &Written,
-) -> Result<(), OperationError> {
+async fn guard(session: &Session, job: &Job, record: &SourceRecord, written: &Written) -> Result<(), OperationError> {
     if let Some(max_shrink) = job.backup.guard.max_shrink
         && let Some((before, _)) = session.catalog.newest_snapshot(job.name.as_str()).await?
     {

@@ -224,7 +224,7 @@ proptest! {
 
     #[test]
     fn any_guide_comes_back_byte_for_byte(lines in proptest::collection::vec("[^\n]{0,40}", 0..8)) {
-        let guide: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let guide: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         let recipe = sample_recipe(&guide);
         prop_assert_eq!(recipe::decode("r", &recipe::encode(&recipe)).unwrap(), recipe);
     }
