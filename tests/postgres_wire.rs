@@ -7,7 +7,7 @@ use lifeboat::sources::postgres::wire::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::dump_server::TestServer;
+use crate::support::dump_server::TestServer;
 
 const BLOCK: usize = 256 << 10;
 

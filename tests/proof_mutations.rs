@@ -16,8 +16,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
-use crate::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 use crate::support::circle::Circle;
+use crate::support::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 use crate::support::postgres::TestServer;
 
 const SCHEMA: &str = include_str!("support/unusual_schema.sql");
@@ -39,7 +39,8 @@ impl Loaded {
         let target = session.target(&job.backup.targets[0]).await.unwrap();
         let listing = snapshots::list(&session, &target).await.unwrap();
         let found = snapshots::choose(&listing, &job.name, &Selector::Latest).unwrap();
-        let snapshot = snapshots::open(&target, found, &session.identities().await.unwrap()).await.unwrap();
+        let snapshot =
+            snapshots::open(&session, &target, &[], found, &session.identities().await.unwrap()).await.unwrap();
         let record = &snapshot.recipe.meta.source;
         let folder = || tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
         let (root, work) = (folder(), folder());
@@ -55,7 +56,8 @@ impl Loaded {
             lanes: 2,
             work: work.path().to_owned(),
         };
-        let load = LoadRequest { place: lease.place(""), only: vec![], overwrite: vec![], scratch: true };
+        let load =
+            LoadRequest { place: lease.place(""), only: vec![], overwrite: vec![], scratch: true, programs: vec![] };
         let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
         kind(&record.kind).unwrap().load(&context, record, store, &load).await.unwrap();
         Self { snapshot, lease, context, _circle: circle, _folders: [root, work] }

@@ -6,8 +6,6 @@
 mod directory_only;
 #[path = "targets/s3.rs"]
 mod s3_only;
-#[path = "support/s3.rs"]
-mod s3_server;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -24,7 +22,7 @@ use lifeboat::targets::s3::S3Target;
 use lifeboat::targets::{Target, TargetError};
 use sha2::{Digest, Sha256};
 
-use self::s3_server::S3Server;
+use crate::support::s3::S3Server;
 
 const MIB: usize = 1 << 20;
 

@@ -112,6 +112,13 @@ impl Catalog {
         }
     }
 
+    /// An empty one that is forgotten with the process.
+    pub async fn in_memory() -> Result<Self, CatalogError> {
+        let file = PathBuf::from(":memory:");
+        let connection = Self::connect(&file).await?;
+        Ok(Self { file, connection: Mutex::new(connection), set_aside: None })
+    }
+
     async fn connect(file: &Path) -> Result<SqliteConnection, CatalogError> {
         let map = |why: sqlx::Error| unusable(file, why);
         let options = SqliteConnectOptions::new()

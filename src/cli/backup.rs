@@ -5,6 +5,7 @@ use super::output::Output;
 use crate::config::Job;
 use crate::domain::{JobName, human_bytes};
 use crate::operations::backup::{self, BackupOutcome, BackupPlan};
+use crate::operations::commit::CopyOutcome;
 use crate::operations::{Class, OperationError, Session};
 
 pub async fn now(
@@ -20,22 +21,22 @@ pub async fn now(
         let result = if global.dry_run {
             backup::plan(session, job).await.map(|plan| {
                 output.result(&plan, || plan_text(&plan));
-                plan.targets.iter().all(|target| target.usable)
+                let unusable = plan.targets.iter().filter(|target| !target.usable);
+                left_out(unusable.map(|target| format!("target `{}`: {}", target.target, target.state)))
             })
         } else {
             backup::run(session, job).await.map(|outcome| {
                 output.result(&outcome, || outcome_text(&outcome));
-                outcome.copies.iter().all(crate::operations::commit::CopyOutcome::committed)
+                left_out(outcome.copies.iter().filter(|copy| !copy.committed()).map(CopyOutcome::text))
             })
         };
         match result {
-            Ok(whole) => {
+            Ok(left_out) => {
                 committed += 1;
-                if !whole {
-                    failures.push(OperationError::new(
-                        Class::Partial,
-                        format!("job `{}`: not every target took part", job.name),
-                    ));
+                if let Some(why) = left_out {
+                    let what = format!("job `{}`: not every target took part", job.name);
+                    let hint = "the snapshot is safe where it was committed; the next run tries every target again";
+                    failures.push(OperationError::new(Class::Partial, what).cause(why).hint(hint));
                 }
             }
             Err(error) if error.class == Class::Cancelled => return Err(error),
@@ -47,6 +48,12 @@ pub async fn now(
         }
     }
     conclude(failures, committed)
+}
+
+/// What every target that took no part said, if there are any.
+fn left_out(targets: impl Iterator<Item = String>) -> Option<String> {
+    let all: Vec<_> = targets.collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Several jobs: all good, some good (partial), or the class of the first failure.

@@ -122,7 +122,10 @@ async fn dispatch(
         }
         _ => {}
     }
-    let session = Session::open(settings, reporter, cancel).await?;
+    let session = match &cli.verb {
+        Verb::Backup(_) | Verb::Restore(_) if global.dry_run => Session::look(settings, reporter, cancel).await?,
+        _ => Session::open(settings, reporter, cancel).await?,
+    };
     match &cli.verb {
         Verb::Backup(BackupVerb::Now(args)) => backup::now(&session, &output, &global, args).await,
         Verb::Snapshots(args) => snapshots::list(&session, &output, args).await,

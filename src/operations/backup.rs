@@ -16,6 +16,7 @@ use super::fan_out::FanOut;
 use super::lock;
 use super::pipeline::BackupSink;
 use super::session::{OpenTarget, Session, read_info};
+use super::work::WorkFolder;
 use super::{Class, OperationError, chain, targets_known};
 use crate::catalog::{CopyRow, RunRow, SnapshotRow};
 use crate::config::Job;
@@ -171,8 +172,7 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     let started = clock::rfc3339(clock::now());
     let kind = session.kind(job)?;
     let source = kind.configure(&job.source)?;
-    let work =
-        tempfile::Builder::new().prefix("work-").tempdir_in(&session.config.state).map_err(local("a work folder"))?;
+    let work = WorkFolder::make(&session.config.state).await?;
     let context = context(session, job, work.path().to_owned());
     session.phase(name, "preflight", source.describe());
     let (preflight, ready) = tokio::join!(source.preflight(&context), prepare(session, job));
@@ -302,6 +302,12 @@ pub fn enough(job: &Job, working: usize, failed: &[CopyOutcome]) -> Result<(), O
         return Ok(());
     }
     let causes: Vec<_> = failed.iter().map(CopyOutcome::text).collect();
+    let mut hints: Vec<_> = failed.iter().map(|copy| copy.hint.as_str()).filter(|hint| !hint.is_empty()).collect();
+    hints.dedup();
+    let mut hint = if hints.is_empty() { "mend the target".to_owned() } else { hints.join("; ") };
+    if job.backup.quorum > 1 {
+        hint.push_str("; or lower `backup.quorum` in the job");
+    }
     Err(OperationError::new(
         Class::Target,
         format!(
@@ -311,10 +317,7 @@ pub fn enough(job: &Job, working: usize, failed: &[CopyOutcome]) -> Result<(), O
         ),
     )
     .cause(causes.join("; "))
-    .hint(match failed.iter().find(|copy| !copy.hint.is_empty()) {
-        Some(copy) => copy.hint.clone(),
-        None => "mend the target, or lower `backup.quorum` in the job".to_owned(),
-    }))
+    .hint(hint))
 }
 
 /// All targets hold the same repository; empty ones get it.

@@ -31,7 +31,8 @@ pub struct CopyOutcome {
     /// `committed`, `lagging` or `failed`.
     pub state: String,
     pub error: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// What to do about it; empty where there is nothing to say.
+    #[serde(skip)]
     pub hint: String,
 }
 

@@ -88,7 +88,8 @@ impl OperationError {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "errors are handed over where they end")]
     pub fn cause(mut self, cause: impl ToString) -> Self {
-        self.cause = Some(cause.to_string());
+        let cause = cause.to_string();
+        self.cause = (!cause.is_empty()).then_some(cause);
         self
     }
 
@@ -152,13 +153,28 @@ impl From<SourceError> for OperationError {
             _ => Class::Source,
         };
         let transient = matches!(error, SourceError::Changed { .. });
-        Self { transient, ..Self::new(class, error.to_string()).hint(error.hint()) }
+        let hint = error.hint().to_owned();
+        let told = match error {
+            SourceError::Unreachable { what, why, .. }
+            | SourceError::Refused { what, why, .. }
+            | SourceError::Changed { what, why, .. }
+            | SourceError::Failed { what, why, .. }
+            | SourceError::NotEmpty { what, why, .. } => Self::new(class, what).cause(why).hint(hint),
+            other => Self::new(class, other.to_string()).hint(hint),
+        };
+        Self { transient, ..told }
     }
 }
 
 impl From<TargetError> for OperationError {
     fn from(error: TargetError) -> Self {
-        Self::new(Class::Target, error.to_string())
+        let hint = match &error {
+            TargetError::Full { .. } => "make room there, or name another target",
+            TargetError::Denied { .. } => "let this user write there, or check the keys of the target",
+            TargetError::Unreachable { .. } => "is its disk mounted, and does the network reach it?",
+            TargetError::NotFound { .. } | TargetError::Oversized { .. } | TargetError::Other { .. } => "",
+        };
+        Self::new(Class::Target, error.to_string()).hint(hint)
     }
 }
 

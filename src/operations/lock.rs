@@ -15,16 +15,24 @@ pub struct Lock {
 pub fn try_lock(state: &Path, name: &str) -> Result<Option<Lock>, OperationError> {
     let folder = state.join("locks");
     let file = folder.join(format!("{name}.lock"));
-    let failed = |why: std::io::Error| {
-        OperationError::new(Class::Bug, format!("the lock `{}` cannot be taken", file.display())).cause(why)
-    };
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    let handle = File::options().create(true).truncate(false).write(true).open(&file).map_err(failed)?;
+    std::fs::create_dir_all(&folder).map_err(|why| failed(&file, why))?;
+    try_lock_file(&file)
+}
+
+/// The same with a file that the caller chooses, which is made if need be.
+pub fn try_lock_file(file: &Path) -> Result<Option<Lock>, OperationError> {
+    let handle =
+        File::options().create(true).truncate(false).write(true).open(file).map_err(|why| failed(file, why))?;
     match rustix::fs::flock(&handle, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Lock { _file: handle })),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(why) => Err(failed(why.into())),
+        Err(why) => Err(failed(file, why.into())),
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+fn failed(file: &Path, why: std::io::Error) -> OperationError {
+    OperationError::new(Class::Bug, format!("the lock `{}` cannot be taken", file.display())).cause(why)
 }
 
 /// Waits for the lock `name`: for short sections only.

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::backup::{bug, local};
+use super::backup::bug;
 use super::session::{OpenTarget, Session, kind};
 use super::snapshots::{self, OpenSnapshot, Selector};
+use super::work::WorkFolder;
 use super::{Class, OperationError};
-use crate::domain::{Block, JobName, PartName, PartStore, Place, StoreError, human_bytes};
+use crate::domain::{Block, JobName, PartName, PartStore, Place, SourceRecord, StoreError, human_bytes};
 use crate::proof::RecordHasher;
 use crate::sources::{Context, LoadReport, LoadRequest};
 
@@ -45,7 +46,7 @@ pub struct RestoreOutcome {
     pub files: Vec<PathBuf>,
 }
 
-/// Opens the snapshot that a request names, from the target that it names or the first that has it whole.
+/// Opens the snapshot that a request names, from the target that it names or the first that holds it and can be read.
 pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, OpenSnapshot), OperationError> {
     let identities = session.identities().await?;
     let names = match &request.from {
@@ -57,30 +58,49 @@ pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, O
         },
     };
     let mut last = None;
-    let targets = session.targets(&names).await?;
-    for (at, target) in targets.iter().enumerate() {
-        let others: Vec<_> = targets[..at].iter().chain(&targets[at + 1..]).cloned().collect();
-        let opened = async {
-            let listing = snapshots::list(session, target).await?;
-            for problem in &listing.problems {
-                session.warn(request.job.as_str(), format!("target `{}`: {problem}", target.name));
-            }
-            let found = snapshots::choose(&listing, &request.job, &request.selector)?;
-            snapshots::open(target, &others, found, &identities).await
-        };
-        match opened.await {
-            Ok(snapshot) => return Ok((target.clone(), snapshot)),
-            Err(error) if matches!(error.class, Class::Key) => return Err(error),
-            Err(error) => {
-                if names.len() > 1 {
-                    session.warn(request.job.as_str(), format!("target `{}`: {error}", target.name));
+    let mut held = vec![];
+    for target in session.targets(&names).await? {
+        match snapshots::list(session, &target).await {
+            Ok(listing) => {
+                let lost = snapshots::lost_newest(session, &target, &request.job, &listing).await?;
+                for problem in listing.problems.iter().chain(&lost) {
+                    session.warn(request.job.as_str(), format!("target `{}`: {problem}", target.name));
                 }
-                last =
-                    Some(if error.place.is_some() { error } else { error.place(format!("target `{}`", target.name)) });
+                held.push((target, listing));
             }
+            Err(error) => last = Some(tell(session, request, &target, names.len(), error)),
+        }
+    }
+    // What is newest is decided over all targets: one of them may lag behind the others.
+    let all = snapshots::Listing::of_all(held.iter().map(|(_, listing)| listing));
+    let chosen = match snapshots::choose(&all, &request.job, &request.selector) {
+        Ok(chosen) => chosen.root.snapshot.clone(),
+        Err(error) => return Err(last.filter(|_| held.is_empty()).unwrap_or(error)),
+    };
+    let holders: Vec<_> = held
+        .iter()
+        .filter_map(|(target, listing)| {
+            Some((target, listing.snapshots.iter().find(|found| found.root.snapshot == chosen)?))
+        })
+        .collect();
+    for (target, found) in &holders {
+        let others: Vec<_> =
+            holders.iter().filter(|(other, _)| other.name != target.name).map(|(other, _)| (*other).clone()).collect();
+        match snapshots::open(session, target, &others, found, &identities).await {
+            Ok(snapshot) => return Ok(((*target).clone(), snapshot)),
+            Err(error) if matches!(error.class, Class::Key) => return Err(error),
+            Err(error) => last = Some(tell(session, request, target, names.len(), error)),
         }
     }
     Err(last.unwrap_or_else(|| OperationError::new(Class::NotFound, "there are no targets to restore from")))
+}
+
+/// One target of several that cannot be read is worth a warning; the error says which it was.
+fn tell(session: &Session, request: &Request, target: &OpenTarget, of: usize, error: OperationError) -> OperationError {
+    if of > 1 {
+        session.warn(request.job.as_str(), format!("target `{}`: {error}", target.name));
+    }
+    if error.place.is_some() { error } else { error.place(format!("target `{}`", target.name)) }
 }
 
 pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<RestoreOutcome, OperationError> {
@@ -129,8 +149,7 @@ async fn load(
     snapshot: &OpenSnapshot,
     place: &Place,
 ) -> Result<LoadReport, OperationError> {
-    let work =
-        tempfile::Builder::new().prefix("work-").tempdir_in(&session.config.state).map_err(local("a work folder"))?;
+    let work = WorkFolder::make(&session.config.state).await?;
     let context = Context {
         job: request.job.to_string(),
         progress: Arc::clone(&session.progress),
@@ -142,12 +161,24 @@ async fn load(
         place: place.clone(),
         only: request.only.clone(),
         overwrite: request.overwrite.clone(),
+        programs: program_folders(session, &request.job, &snapshot.recipe.meta.source)?,
         scratch: false,
     };
     let record = &snapshot.recipe.meta.source;
     let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
     let loaded = kind(&record.kind)?.load(&context, record, store, &load).await;
     loaded.map_err(|error| OperationError::from(error).during(format!("job `{}` did not restore", request.job)))
+}
+
+/// Where the job, if it is still configured, finds its engine's programs.
+pub fn program_folders(
+    session: &Session,
+    job: &JobName,
+    record: &SourceRecord,
+) -> Result<Vec<PathBuf>, OperationError> {
+    let kind = kind(&record.kind)?;
+    let job = session.config.job(job).filter(|job| job.kind == record.kind);
+    Ok(job.map_or_else(Vec::new, |job| kind.program_folders(&job.source)))
 }
 
 pub fn lanes(session: &Session, job: &JobName) -> usize {

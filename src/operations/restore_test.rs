@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backup::local;
 use super::compare;
 use super::session::{OpenTarget, Session, kind};
 use super::snapshots::{self, OpenSnapshot, Selector};
+use super::work::WorkFolder;
 use super::{Class, OperationError, restore};
 use crate::catalog::{ProofRow, RunRow};
 use crate::config::Job;
@@ -161,17 +161,22 @@ impl Test<'_> {
             }
             Err(error) => return Err(error),
         };
+        if *selector == Selector::Latest
+            && let Some(lost) = snapshots::lost_newest(self.session, self.target, &self.job.name, &listing).await?
+        {
+            // To prove an older one would hide that the newest cannot be had from here.
+            return Err(OperationError::new(Class::Integrity, lost)
+                .cause(listing.problems.join("; "))
+                .place(self.target.target.place()));
+        }
         self.outcome.snapshot = Some(found.root.snapshot.clone());
         self.outcome.dumped_at.clone_from(&found.root.started);
-        let snapshot = snapshots::open(self.target, &[], found, &identities)
+        let snapshot = snapshots::open(self.session, self.target, &[], found, &identities)
             .await
             .map_err(|error| if error.place.is_some() { error } else { error.place(self.target.target.place()) })?;
         let record = snapshot.recipe.meta.source.clone();
         let kind = kind(&record.kind)?;
-        let work = tempfile::Builder::new()
-            .prefix("work-")
-            .tempdir_in(&self.session.config.state)
-            .map_err(local("a work folder"))?;
+        let work = WorkFolder::make(&self.session.config.state).await?;
         let context = Context {
             job: name.to_owned(),
             progress: Arc::clone(&self.session.progress),
@@ -223,7 +228,9 @@ impl Test<'_> {
         let name = self.job.name.as_str();
         let place = lease.place("");
         let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
-        let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], scratch: true };
+        let mut programs = lease.programs();
+        programs.extend(restore::program_folders(self.session, &self.job.name, record)?);
+        let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], programs, scratch: true };
         self.session.phase(name, "load", record.summary.clone());
         let loading = Instant::now();
         let loaded = kind.load(context, record, Arc::clone(&store), &load).await;

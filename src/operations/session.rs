@@ -49,6 +49,15 @@ impl Session {
         Ok(Self { config, catalog, progress, cancel })
     }
 
+    /// For looking only: nothing is written, not even a state folder, and the catalog is an empty one in memory.
+    pub async fn look(
+        config: Config,
+        progress: Arc<dyn Progress>,
+        cancel: CancellationToken,
+    ) -> Result<Self, OperationError> {
+        Ok(Self { config, catalog: Catalog::in_memory().await?, progress, cancel })
+    }
+
     pub fn job(&self, name: &JobName) -> Result<&Job, OperationError> {
         self.config.jobs.iter().find(|job| job.name == *name).ok_or_else(|| {
             let known: Vec<_> = self.config.jobs.iter().map(|job| format!("`{}`", job.name)).collect();

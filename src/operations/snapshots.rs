@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 use super::backup::{RECIPE_RAW_BYTES_MAX, bug, local};
 use super::session::{OpenTarget, Session, read_info};
 use super::{Class, OperationError};
-use crate::domain::{JobName, ObjectKey, SnapshotId, StoreError, WriterId};
+use crate::domain::{Event, JobName, ObjectKey, Progress, SnapshotId, StoreError, WriterId};
+use crate::repository::RepositoryError;
 use crate::repository::crypt::{self, Identities};
 use crate::repository::layout::{self, ContentName};
 use crate::repository::recipe::{self, Recipe};
@@ -50,6 +51,28 @@ pub struct Listing {
     pub problems: Vec<String>,
 }
 
+impl Listing {
+    /// Every snapshot of several targets, once each.
+    pub fn of_all<'a>(listings: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for listing in listings {
+            all.snapshots.extend(listing.snapshots.iter().cloned());
+            all.problems.extend(listing.problems.iter().cloned());
+        }
+        all.sort();
+        all.snapshots.dedup_by(|a, b| a.root.snapshot == b.root.snapshot);
+        all
+    }
+
+    fn sort(&mut self) {
+        self.snapshots.sort_by(|a, b| {
+            let place =
+                |found: &Found| (found.root.started.clone(), found.root.sequence, found.root.snapshot.to_string());
+            place(a).cmp(&place(b))
+        });
+    }
+}
+
 /// Reads and verifies every root at a target.
 pub async fn list(session: &Session, target: &OpenTarget) -> Result<Listing, OperationError> {
     if read_info(target).await?.is_none() {
@@ -66,11 +89,14 @@ pub async fn list(session: &Session, target: &OpenTarget) -> Result<Listing, Ope
     for key in keys {
         match read_root(target, &key, &trusted.keys).await {
             Ok(found) => listing.snapshots.push(found),
-            Err(error) if matches!(error.class, Class::Integrity) => listing.problems.push(error.to_string()),
+            Err(error) if matches!(error.class, Class::Integrity) => {
+                let advice = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+                listing.problems.push(format!("{error}{advice}"));
+            }
             Err(error) => return Err(error),
         }
     }
-    listing.snapshots.sort_by(|a, b| (&a.root.started, a.root.sequence).cmp(&(&b.root.started, b.root.sequence)));
+    listing.sort();
     let known = session.catalog.committed_at(target.name.as_str(), &target.target.place()).await?;
     listing.problems.extend(chain_problems(&listing.snapshots));
     listing.problems.extend(absences(&listing.snapshots, &known));
@@ -233,16 +259,39 @@ pub struct OpenSnapshot {
     pub store: Arc<Store>,
 }
 
-/// Fetches keys and recipe, decrypts and checks them. Packs are fetched as parts are read, from `target`, and where that
-/// fails from `others`: a pack's name is its content, so any copy that fits the name is as good.
+/// The job's newest snapshot that this installation committed to the target and that the target does not show: it was rolled
+/// back, or its root is damaged. A signature cannot tell what is not there; the catalog can.
+pub async fn lost_newest(
+    session: &Session,
+    target: &OpenTarget,
+    job: &JobName,
+    listing: &Listing,
+) -> Result<Option<String>, OperationError> {
+    let Some((newest, copies)) = session.catalog.newest_snapshot(job.as_str()).await? else { return Ok(None) };
+    let committed = copies.iter().any(|copy| {
+        copy.target == target.name.as_str() && copy.place == target.target.place() && copy.state == "committed"
+    });
+    let shown = listing.snapshots.iter().any(|found| found.root.snapshot.as_str() == newest.id);
+    let lost = committed && !shown;
+    Ok(lost.then(|| {
+        format!(
+            "snapshot {} of {} was committed here and its root is missing or does not verify",
+            newest.id, newest.started
+        )
+    }))
+}
+
+/// Fetches keys and recipe, decrypts and checks them. Packs are fetched as parts are read, from `others` where the target
+/// itself does not have them whole.
 pub async fn open(
+    session: &Session,
     target: &OpenTarget,
     others: &[OpenTarget],
     found: &Found,
     identities: &Identities,
 ) -> Result<OpenSnapshot, OperationError> {
     let root = found.root.clone();
-    let epoch = epoch_identities(target, &root.epoch, identities).await?;
+    let epoch = epoch_identities(target, &root, identities).await?;
     let key = layout::recipe(&root.recipe);
     let sealed = target.target.get(&key, RECIPE_BYTES_MAX).await.map_err(missing)?;
     layout::check_content(&key, &sealed)?;
@@ -259,9 +308,12 @@ pub async fn open(
             format!("the recipe of snapshot {} belongs to another snapshot", root.snapshot),
         ));
     }
-    let epoch = epoch_identities(target, &root.epoch, identities).await?;
-    let store = Arc::new(Store::new(&recipe, epoch, fetch(target, others, &root)));
-    Ok(OpenSnapshot { root, recipe, store })
+    let epoch = epoch_identities(target, &root, identities).await?;
+    let mut store = Store::new(&recipe, epoch, fetch(target, &root, None));
+    for other in others {
+        store = store.or_from(fetch(other, &root, Some(Arc::clone(&session.progress))));
+    }
+    Ok(OpenSnapshot { root, recipe, store: Arc::new(store) })
 }
 
 fn recipe_bytes(packed: &[u8]) -> Result<usize, OperationError> {
@@ -272,11 +324,23 @@ fn recipe_bytes(packed: &[u8]) -> Result<usize, OperationError> {
 
 async fn epoch_identities(
     target: &OpenTarget,
-    epoch: &str,
+    root: &Root,
     identities: &Identities,
 ) -> Result<Identities, OperationError> {
-    let sealed = target.target.get(&layout::epoch(epoch), EPOCH_BYTES_MAX).await.map_err(missing)?;
-    Ok(crypt::open_epoch(epoch, &sealed, identities)?)
+    let key = layout::epoch(&root.epoch);
+    let sealed = target.target.get(&key, EPOCH_BYTES_MAX).await.map_err(missing)?;
+    crypt::open_epoch(&root.epoch, &sealed, identities).map_err(|error| {
+        // A bent header looks like one for somebody else. The file may have been wrapped anew since the root was signed, so
+        // another sum alone proves nothing.
+        let signed = root.objects.iter().find(|needed| needed.key == key).map(|needed| needed.sum);
+        match error {
+            RepositoryError::WrongKey { .. } if signed.is_some_and(|sum| sum != ContentName::of(&sealed)) => {
+                let what = format!("`{key}` is damaged, or no identity at hand opens it");
+                OperationError::new(Class::Integrity, what).cause(error)
+            }
+            other => other.into(),
+        }
+    })
 }
 
 /// A root that is larger than any, or that went away after it was listed, says nothing about the others.
@@ -297,39 +361,26 @@ fn missing(error: TargetError) -> OperationError {
     }
 }
 
-/// Lets the store's blocking threads read from async targets.
-fn fetch(target: &OpenTarget, others: &[OpenTarget], root: &Root) -> Fetch {
+/// Lets the store's blocking threads read from an async target. One that stands in for another says so.
+fn fetch(target: &OpenTarget, root: &Root, stands_in: Option<Arc<dyn Progress>>) -> Fetch {
     let runtime = Handle::current();
-    let targets: Vec<OpenTarget> = std::iter::once(target).chain(others).cloned().collect();
+    let target = target.clone();
     let snapshot: SnapshotId = root.snapshot.clone();
+    let job = root.job.to_string();
     Box::new(move |key, size_max| -> Result<Bytes, StoreError> {
-        let mut first = None;
-        for target in &targets {
-            let fetched = runtime.block_on(target.target.get(key, size_max));
-            match fetched.map_err(|error| store_error(error, &snapshot)).and_then(|bytes| whole(key, bytes)) {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => {
-                    first.get_or_insert(error);
-                }
-            }
+        if let Some(progress) = &stands_in {
+            let message = format!(
+                "`{key}` is read from target `{}`: it is missing or damaged where it was looked for",
+                target.name
+            );
+            progress.event(Event::Warning { job: job.clone(), message });
         }
-        Err(first.expect("there is at least one target"))
+        runtime.block_on(target.target.get(key, size_max)).map_err(|error| match error {
+            TargetError::NotFound { key, place } => StoreError::Damaged {
+                what: format!("`{key}`"),
+                why: format!("missing at {place}, and snapshot {snapshot} needs it"),
+            },
+            other => StoreError::Unreachable(other.to_string()),
+        })
     })
-}
-
-fn whole(key: &ObjectKey, bytes: Bytes) -> Result<Bytes, StoreError> {
-    match layout::check_content(key, &bytes) {
-        Ok(()) => Ok(bytes),
-        Err(error) => Err(StoreError::Damaged { what: "the repository".to_owned(), why: error.to_string() }),
-    }
-}
-
-fn store_error(error: TargetError, snapshot: &SnapshotId) -> StoreError {
-    match error {
-        TargetError::NotFound { key, place } => StoreError::Damaged {
-            what: format!("`{key}`"),
-            why: format!("missing at {place}, and snapshot {snapshot} needs it"),
-        },
-        other => StoreError::Unreachable(other.to_string()),
-    }
 }

@@ -40,7 +40,18 @@ impl Store {
     pub fn with_epochs(recipe: &Recipe, epochs: Vec<Identities>, fetch: Fetch) -> Self {
         let parts = recipe.parts.iter().map(|part| (part.name.clone(), part.clone())).collect();
         let state = Mutex::new(CacheState::default());
-        Self { parts, packs: Arc::new(Packs { epochs, fetch, state, arrived: Condvar::new() }) }
+        Self { parts, packs: Arc::new(Packs { epochs, fetches: vec![fetch], state, arrived: Condvar::new() }) }
+    }
+
+    /// Packs that are missing or damaged where they are fetched from are fetched from there: names are content, so any copy
+    /// with the right sum is the right one.
+    ///
+    /// # Panics
+    /// If a part has been opened already.
+    #[must_use]
+    pub fn or_from(mut self, fetch: Fetch) -> Self {
+        Arc::get_mut(&mut self.packs).expect("no reader has the packs yet").fetches.push(fetch);
+        self
     }
 
     /// How many bytes of pack files have been fetched so far.
@@ -80,7 +91,8 @@ impl PartStore for Store {
 
 struct Packs {
     epochs: Vec<Identities>,
-    fetch: Fetch,
+    /// Tried in this order; at least one.
+    fetches: Vec<Fetch>,
     state: Mutex<CacheState>,
     arrived: Condvar,
 }
@@ -137,10 +149,26 @@ impl Packs {
         result
     }
 
+    /// A pack file whose sum is its name, from the first place that has it; the error is the first place's.
+    fn fetch(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        let mut first = None;
+        for fetch in &self.fetches {
+            let fetched = fetch(key, PACK_FILE_BYTES_MAX).and_then(|file| {
+                layout::check_content(key, &file).map_err(damaged)?;
+                Ok(file)
+            });
+            match fetched {
+                Ok(file) => return Ok(file),
+                Err(StoreError::Cancelled) => return Err(StoreError::Cancelled),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.expect("there is a place to fetch from"))
+    }
+
     fn fetch_and_open(&self, name: ContentName) -> Result<(OpenedPack, u64), StoreError> {
         let key = layout::pack(&name);
-        let file = (self.fetch)(&key, PACK_FILE_BYTES_MAX)?;
-        layout::check_content(&key, &file).map_err(damaged)?;
+        let file = self.fetch(&key)?;
         let mut last = None;
         for epoch in &self.epochs {
             match crypt::open(key.as_str(), &file, epoch, PACK_CONTENT_BYTES_MAX) {

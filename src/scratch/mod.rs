@@ -52,6 +52,8 @@ pub struct LeaseRequest {
 pub trait Lease: Send + Sync {
     /// Where a database of it is.
     fn place(&self, database: &str) -> Place;
+    /// Where the programs of its version are; empty for a server that runs elsewhere.
+    fn programs(&self) -> Vec<PathBuf>;
     /// What a report may say: `postgres 15.18 in a private folder`.
     fn facts(&self) -> &[String];
     /// Returns once the instance has outlived its time limit; the caller then gives up and releases it.

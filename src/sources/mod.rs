@@ -61,6 +61,8 @@ pub trait SourceKind: Send + Sync {
     fn name(&self) -> &'static str;
     /// Checks the job's `[source]` table and makes a source of it. Touches no network.
     fn configure(&self, section: &crate::config::Section) -> Result<Box<dyn Source>, crate::config::ConfigError>;
+    /// Folders of the engine's own programs that the `[source]` table names; a load looks there too.
+    fn program_folders(&self, section: &crate::config::Section) -> Vec<std::path::PathBuf>;
     /// The JSON Schema of the `[source]` table.
     fn schema(&self) -> schemars::Schema;
     /// Loads parts into a running system, as `request` says.
@@ -100,6 +102,8 @@ pub struct LoadRequest {
     pub only: Vec<String>,
     /// The names of the databases that may be loaded over although they are not empty, as the user typed them.
     pub overwrite: Vec<String>,
+    /// Where client programs may be beside the usual places; these come first.
+    pub programs: Vec<std::path::PathBuf>,
     /// Scratch instances get roles and settings; a restore into a user's server gets what is missing and is told.
     pub scratch: bool,
 }

@@ -92,10 +92,6 @@ impl TestServer {
         panic!("the server did not start");
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Lines of `pg_hba.conf`, in force at once.
     pub(crate) async fn set_hba(&self, lines: &str) {
         std::fs::write(self.folder.path().join("data/pg_hba.conf"), lines).unwrap();

@@ -1,6 +1,12 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
 pub(crate) mod circle;
+pub(crate) mod collecting_sink;
+pub(crate) mod dump_server;
 pub(crate) mod installation;
+pub(crate) mod lifeboat;
+pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;
+pub(crate) mod s3;
+pub(crate) mod site;

@@ -16,6 +16,9 @@ use lifeboat::system::user;
 const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
+/// The newest major that Lifeboat supports.
+const MAJOR_MAX: u32 = 18;
+
 /// Loses nothing that a test could miss: the machine does not crash under it.
 const FAST: &str = "
 fsync = off
@@ -61,12 +64,16 @@ impl TestServer {
     pub(crate) fn start_in(bin: &Path, settings: &[(&str, &str)]) -> Self {
         let root = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let data = root.path().join("data");
-        copy(&template(bin), &data);
-        new_identity(&data.join("global/pg_control"));
-        // A new log, with the new identity in its first page.
-        run(as_server(&bin.join("pg_resetwal")).arg("-D").arg(&data));
         user::give(root.path(), user::server_user().as_ref()).unwrap();
+        let data = root.path().join("data");
+        if bin.join("pg_resetwal").exists() {
+            copy(&template(bin), &data);
+            new_identity(&data.join("global/pg_control"));
+            // A new log, with the new identity in its first page.
+            run(as_server(&bin.join("pg_resetwal")).arg("-D").arg(&data));
+        } else {
+            initdb(bin, &data);
+        }
         let mut config = std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
         config.write_all(FAST.as_bytes()).unwrap();
         writeln!(config, "listen_addresses = ''\nunix_socket_directories = '{}'", root.path().display()).unwrap();
@@ -114,7 +121,7 @@ impl TestServer {
         self.root.path()
     }
 
-    /// The data directory: a test may change `pg_hba.conf` there and then call [`TestServer::reload`].
+    /// The data directory: a test may change `pg_hba.conf` there, before it is started again.
     pub(crate) fn data(&self) -> PathBuf {
         self.root.path().join("data")
     }
@@ -164,9 +171,10 @@ impl TestServer {
         }
     }
 
-    /// A client program of this server's version, told by environment where the server is: `pg_dump`.
+    /// A client program of this server's version, or of a later one where it came without, told by environment where the server
+    /// is: `pg_dump`.
     pub(crate) fn client(&self, program: &str) -> std::process::Command {
-        let mut command = plain(&self.bin.join(program));
+        let mut command = plain(&client_program(&self.bin, program));
         command.env("PGHOST", self.root.path()).env("PGPORT", "5432").env("PGUSER", "postgres");
         command
     }
@@ -219,6 +227,28 @@ pub(crate) fn other_bin_directory() -> Option<PathBuf> {
     ["LIFEBOAT_PG16", "LIFEBOAT_PG18"].into_iter().find_map(directory_from)
 }
 
+/// The programs of a major: `LIFEBOAT_PG17`, else Debian's layout, else none.
+pub(crate) fn major_directory(major: u32) -> Option<PathBuf> {
+    let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    directory_from(&format!("LIFEBOAT_PG{major}")).or_else(|| debian.join("initdb").exists().then_some(debian))
+}
+
+/// The folder of `pg_dump` and its like that serve a server from `bin`: its own, or of the nearest later major.
+pub(crate) fn client_directory(bin: &Path) -> PathBuf {
+    if bin.join("pg_dump").exists() {
+        return bin.to_owned();
+    }
+    let version = String::from_utf8(output(plain(&bin.join("postgres")).arg("--version")).stdout).unwrap();
+    let major: u32 = version.trim().rsplit(' ').next().unwrap().split('.').next().unwrap().parse().unwrap();
+    let later = (major..=MAJOR_MAX).filter_map(major_directory).find(|bin| bin.join("pg_dump").exists());
+    later.unwrap_or_else(|| panic!("no client for a server of {major}"))
+}
+
+fn client_program(bin: &Path, program: &str) -> PathBuf {
+    let own = bin.join(program);
+    if own.exists() { own } else { client_directory(bin).join(program) }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
 fn directory_from(variable: &str) -> Option<PathBuf> {
     let named = PathBuf::from(std::env::var_os(variable).filter(|value| !value.is_empty())?);
@@ -241,10 +271,7 @@ fn template(bin: &Path) -> PathBuf {
     let made = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
     user::give(made.path(), user::server_user().as_ref()).unwrap();
     let data = made.path().join("data");
-    run(as_server(&bin.join("initdb"))
-        .args(["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
-        .args(["--locale=C.UTF-8", "--wal-segsize=4", "-D"])
-        .arg(&data));
+    initdb(bin, &data);
     std::fs::create_dir_all(cached.parent().unwrap()).unwrap();
     let staged = tempfile::Builder::new().prefix("cluster-").tempdir_in(cached.parent().unwrap()).unwrap();
     let whole = staged.path().join("data");
@@ -253,6 +280,13 @@ fn template(bin: &Path) -> PathBuf {
         assert!(cached.exists(), "{}: {error}", cached.display());
     }
     cached
+}
+
+fn initdb(bin: &Path, data: &Path) {
+    run(as_server(&bin.join("initdb"))
+        .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
+        .args(["--locale=C.UTF-8", "--wal-segsize=4", "-D"])
+        .arg(data));
 }
 
 fn copy(from: &Path, to: &Path) {

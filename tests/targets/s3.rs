@@ -9,8 +9,8 @@ use lifeboat::targets::{Target, TargetError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::s3_server::{ACCESS_KEY, Cut, Proxy, S3Server, SECRET_KEY, settings_at};
 use super::{MIB, assert_holds, files_below, object, pack, run_one_test};
+use crate::support::s3::{ACCESS_KEY, Cut, Proxy, S3Server, SECRET_KEY, settings_at};
 
 const NEVER: usize = usize::MAX;
 

@@ -4,6 +4,7 @@
 //! cleaned when it is leased again, an unmarked one is then refused, because it is not empty.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use async_trait::async_trait;
@@ -162,6 +163,10 @@ impl Lease for NamedLease {
             .collect();
         url.set_path(&name);
         Place { url: url.to_string(), password: self.password.clone() }
+    }
+
+    fn programs(&self) -> Vec<PathBuf> {
+        vec![]
     }
 
     fn facts(&self) -> &[String] {

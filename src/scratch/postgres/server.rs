@@ -270,6 +270,10 @@ impl Lease for ServerLease {
         Place { url, password: None }
     }
 
+    fn programs(&self) -> Vec<PathBuf> {
+        vec![self.bin.clone()]
+    }
+
     fn facts(&self) -> &[String] {
         &self.facts
     }

@@ -55,13 +55,14 @@ pub struct Listing {
     pub gaps: Vec<Gap>,
 }
 
+/// A privilege is null for what is dropped at this very moment; whoever locks or reads it next says so.
 const TABLES: &str = "
 SELECT c.oid, n.nspname, c.relname, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
   c.relkind, c.relpersistence = 'u', coalesce(a.amname = 'heap', false),
   CASE WHEN c.relispartition THEN (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid LIMIT 1) END,
   CASE WHEN c.relkind = 'r' THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
   CASE WHEN c.reltoastrelid <> 0 THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END,
-  pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+  coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), true),
   CASE WHEN c.relrowsecurity THEN pg_catalog.row_security_active(c.oid) ELSE false END,
   coalesce(e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)], CASE WHEN e.oid IS NOT NULL THEN '' END),
   coalesce((SELECT pg_catalog.json_agg(t.attname ORDER BY t.attnum) FROM pg_catalog.pg_attribute t
@@ -197,7 +198,7 @@ pub async fn sequences(
     let what = format!("list of sequences of {}", connection.options().place());
     let sql = "
 SELECT n.nspname, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-  pg_catalog.has_sequence_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+  coalesce(pg_catalog.has_sequence_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), true),
   (SELECT pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.relname)
     FROM pg_catalog.pg_depend i JOIN pg_catalog.pg_class t ON t.oid = i.refobjid
     JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace

@@ -32,6 +32,17 @@ pub async fn find(server_major: u32, configured: Option<&Path>) -> Result<Client
         Some(folder) => vec![folder.to_owned()],
         None => usual_folders(),
     };
+    let found = look(folders).await;
+    choose(server_major, &found).cloned().ok_or_else(|| lacking(server_major, &found, configured))
+}
+
+/// The same for a load: what wrote the archive may lie in the folders `first`, or where clients usually are.
+pub async fn find_also_in(first: &[PathBuf], major: u32) -> Result<Client, SourceError> {
+    let found = look([first, &usual_folders()].concat()).await;
+    choose(major, &found).cloned().ok_or_else(|| lacking(major, &found, None))
+}
+
+async fn look(folders: Vec<PathBuf>) -> Vec<Client> {
     let mut found = Vec::new();
     for folder in folders {
         let version = Program::new(folder.join("pg_dump")).arg("--version").run(LIMIT).await;
@@ -40,7 +51,7 @@ pub async fn find(server_major: u32, configured: Option<&Path>) -> Result<Client
             found.push(Client { folder, version, major });
         }
     }
-    choose(server_major, &found).cloned().ok_or_else(|| lacking(server_major, &found, configured))
+    found
 }
 
 /// Debian's folder of each major, then whatever `$PATH` finds.

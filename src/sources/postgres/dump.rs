@@ -13,7 +13,7 @@ use super::server::Server;
 use super::snapshot::{self, Held, Wanted};
 use super::tables::{self, Plan, View};
 use super::wire::{ConnectOptions, WireError};
-use super::{failure, inventory, session, small};
+use super::{failure, first_cause, inventory, session, small};
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, PartName, PartSink};
 use crate::sources::bridge::LaneThread;
@@ -158,30 +158,26 @@ async fn run(
     };
     let led = async {
         let mut lane = LaneThread::start(job.sink);
-        if job.wants(record.sequences.as_str()) {
-            small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
-        }
-        if job.wants(record.large_objects.as_str()) {
-            small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
-        }
-        let mut unlisted = vec![];
-        if job.only.is_empty() {
+        let small = async {
+            if job.wants(record.sequences.as_str()) {
+                small::sequences(leader, sequences, &mut lane, record.sequences.clone()).await?;
+            }
+            if job.wants(record.large_objects.as_str()) {
+                small::large_objects(leader, &mut lane, record.large_objects.clone()).await?;
+            }
+            if !job.only.is_empty() {
+                return Ok(vec![]);
+            }
             let queries = inventory::queries(job.server.version_num, &record.exclusions());
             let asked = queries.into_iter().filter(|query| !skip.iter().any(|kind| kind == query.kind));
-            unlisted = small::inventory(leader, asked, &mut lane, record.inventory.clone()).await?;
-        }
-        while let Some(ended) = copying.join_next().await {
-            ended.map_err(|error| SourceError::Failed {
-                what: "copying session".to_owned(),
-                why: error.to_string(),
-                hint: String::new(),
-            })??;
-        }
+            small::inventory(leader, asked, &mut lane, record.inventory.clone()).await
+        };
+        let (unlisted, ()) = first_cause::both(small, first_cause::all(&mut copying)).await?;
         tables::copy_blocked(leader, plan, &mut lane).await?;
         lane.close().await?;
         Ok::<_, SourceError>(unlisted)
     };
-    let work = async { tokio::try_join!(archive, led).map(|((), unlisted)| unlisted) };
+    let work = async { first_cause::both(archive, led).await.map(|((), unlisted)| unlisted) };
     let result = tokio::select! {
         result = work => result,
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),

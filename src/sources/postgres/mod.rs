@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 mod dump;
 mod failure;
+mod first_cause;
 pub mod introspect;
 pub mod inventory;
 pub mod load;
@@ -23,6 +24,7 @@ mod source;
 mod tables;
 pub mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -48,6 +50,10 @@ impl SourceKind for Postgres {
 
     fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
         Ok(Box::new(PostgresSource::new(section.parse::<PostgresConfig>()?.settle()?)))
+    }
+
+    fn program_folders(&self, section: &Section) -> Vec<PathBuf> {
+        section.text("client_directory").map(PathBuf::from).into_iter().collect()
     }
 
     fn schema(&self) -> schemars::Schema {

@@ -1,9 +1,11 @@
 //! What the leader reads itself, in the snapshot's own transaction: sequences, large objects, the inventory.
 
+use serde::Deserialize;
+
 use super::catalog::Sequence;
 use super::failure;
 use super::inventory::InventoryQuery;
-use super::wire::{Connection, WireError, quote_literal};
+use super::wire::{Connection, WireError, quote_ident, quote_literal};
 use crate::domain::PartName;
 use crate::domain::record::Statement;
 use crate::sources::SourceError;
@@ -47,7 +49,11 @@ pub(super) async fn sequences(
     Ok(())
 }
 
-/// One `SELECT pg_catalog.lo_put(...);` a line, by object and offset, in slices of 256 KiB. The archive creates the objects.
+/// One line that makes an object with its owner, grants, comment and labels for each object; then one
+/// `SELECT pg_catalog.lo_put(...);` a line, by object and offset, in slices of 256 KiB.
+///
+/// An archive of `pg_dump` 16 or older makes the objects too, among the definitions. Later ones count them as data, of which the
+/// archive holds none, so the lines here do not depend on it.
 pub(super) async fn large_objects(
     leader: &mut Connection,
     lane: &mut LaneThread,
@@ -62,6 +68,12 @@ pub(super) async fn large_objects(
         other => other,
     };
     let mut writer = RecordWriter::begin(lane, part).await?;
+    let mut rows = leader.rows(LARGE_OBJECTS).await.map_err(fail)?;
+    while let Some(row) = rows.next().await.map_err(fail)? {
+        let about = serde_json::from_str::<LargeObject>(row.required(0).map_err(fail)?)
+            .map_err(|error| fail(WireError::Protocol(format!("large object: {error}"))))?;
+        writer.record(about.statements().as_bytes()).await?;
+    }
     // Most objects fit one slice: one query reads the first slice of all, and only long objects are asked again.
     let mut long: Vec<u32> = Vec::new();
     let full = SLICE_BYTES * 2 + 2;
@@ -91,6 +103,89 @@ pub(super) async fn large_objects(
     }
     writer.finish().await?;
     Ok(())
+}
+
+/// One JSON object a row, by number.
+const LARGE_OBJECTS: &str = "
+SELECT pg_catalog.json_build_object('oid', l.oid::bigint, 'owner', pg_catalog.pg_get_userbyid(l.lomowner),
+  'grants', CASE WHEN l.lomacl IS NOT NULL THEN coalesce((
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_object('grantor', pg_catalog.pg_get_userbyid(a.grantor),
+      'grantee', CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END,
+      'privilege', a.privilege_type, 'grantable', a.is_grantable)
+      ORDER BY a.grantor <> l.lomowner, pg_catalog.pg_get_userbyid(a.grantor) COLLATE \"C\",
+        pg_catalog.pg_get_userbyid(a.grantee) COLLATE \"C\", a.privilege_type)
+    FROM pg_catalog.aclexplode(l.lomacl) a), '[]') END,
+  'comment', pg_catalog.obj_description(l.oid, 'pg_largeobject'),
+  'labels', coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(s.provider, s.label)
+      ORDER BY s.provider COLLATE \"C\")
+    FROM pg_catalog.pg_seclabel s WHERE s.objoid = l.oid
+      AND s.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass), '[]'))
+FROM pg_catalog.pg_largeobject_metadata l ORDER BY l.oid";
+
+/// What a large object is beside its bytes.
+#[derive(Deserialize)]
+struct LargeObject {
+    oid: u32,
+    owner: String,
+    /// `None`: nothing was ever granted or revoked.
+    grants: Option<Vec<Grant>>,
+    comment: Option<String>,
+    /// Provider and label.
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+struct Grant {
+    grantor: String,
+    /// `None`: everyone.
+    grantee: Option<String>,
+    privilege: String,
+    grantable: bool,
+}
+
+impl LargeObject {
+    /// Everything about it as SQL on one line, which may be run although the object is there already.
+    fn statements(&self) -> String {
+        let (oid, owner) = (self.oid, role(&self.owner));
+        let mut sql = format!(
+            "SELECT pg_catalog.lo_create({oid}) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata \
+             WHERE oid = {oid}); ALTER LARGE OBJECT {oid} OWNER TO {owner};"
+        );
+        if let Some(grants) = &self.grants {
+            sql.push_str(&format!(" REVOKE ALL ON LARGE OBJECT {oid} FROM {owner};"));
+            for grant in grants {
+                let grantee = grant.grantee.as_deref().map_or_else(|| "PUBLIC".to_owned(), role);
+                let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+                let given = format!("GRANT {} ON LARGE OBJECT {oid} TO {grantee}{option};", grant.privilege);
+                if grant.grantor == self.owner {
+                    sql.push_str(&format!(" {given}"));
+                } else {
+                    let grantor = role(&grant.grantor);
+                    sql.push_str(&format!(
+                        " SET SESSION AUTHORIZATION {grantor}; {given} RESET SESSION AUTHORIZATION;"
+                    ));
+                }
+            }
+        }
+        if let Some(comment) = &self.comment {
+            sql.push_str(&format!(" COMMENT ON LARGE OBJECT {oid} IS {};", quote_literal(comment)));
+        }
+        for (provider, label) in &self.labels {
+            let (provider, label) = (role(provider), quote_literal(label));
+            sql.push_str(&format!(" SECURITY LABEL FOR {provider} ON LARGE OBJECT {oid} IS {label};"));
+        }
+        sql.push('\n');
+        sql
+    }
+}
+
+/// A name as an identifier on one line, whatever is in it.
+fn role(name: &str) -> String {
+    if !name.contains(['\n', '\r']) {
+        return quote_ident(name);
+    }
+    let escaped = name.replace('\\', "\\\\").replace('"', "\"\"").replace('\n', "\\000A").replace('\r', "\\000D");
+    format!("U&\"{escaped}\"")
 }
 
 /// `slice` is a bytea as text: `\x` and hexadecimal digits. An empty one says nothing.
@@ -181,6 +276,11 @@ fn about_sequence(record: &str) -> Option<Statement> {
 }
 
 fn about_large_object(record: &str) -> Option<Statement> {
+    if let Some(made) = record.strip_prefix("SELECT pg_catalog.lo_create(") {
+        let (oid, _) = made.split_once(')')?;
+        let (_, rest) = record.split_once("; ").unwrap_or_default();
+        return Some(Statement { what: format!("large object {oid}"), value: rest.trim_end().to_owned() });
+    }
     let arguments = record.strip_prefix("SELECT pg_catalog.lo_put(")?.trim_end().strip_suffix(");")?;
     let mut arguments = arguments.splitn(3, ", ");
     let (oid, offset, bytes) = (arguments.next()?, arguments.next()?, arguments.next()?);
@@ -227,5 +327,32 @@ mod tests {
         let expected = Statement { what: "large object 70001".to_owned(), value: "2 bytes at 262144: 00ff".to_owned() };
         assert_eq!(statements("db/large-objects").unwrap()(record), Some(expected));
         assert!(statements("db/table/public.sequences").is_none());
+    }
+
+    #[test]
+    fn a_large_object_is_made_by_one_line_whatever_its_owner_is_called() {
+        let grant = |grantor: &str, grantee: Option<&str>, grantable| Grant {
+            grantor: grantor.to_owned(),
+            grantee: grantee.map(str::to_owned),
+            privilege: "SELECT".to_owned(),
+            grantable,
+        };
+        let object = LargeObject {
+            oid: 7,
+            owner: "the\n\"app\"\\".to_owned(),
+            grants: Some(vec![grant("the\n\"app\"\\", Some("reader"), true), grant("reader", None, false)]),
+            comment: Some("it's\nlong".to_owned()),
+            labels: vec![],
+        };
+        let line = object.statements();
+        assert_eq!(line.matches('\n').count(), 1);
+        for part in [
+            r#"ALTER LARGE OBJECT 7 OWNER TO U&"the\000A""app""\\";"#,
+            r#"REVOKE ALL ON LARGE OBJECT 7 FROM U&"the\000A""app""\\";"#,
+            r#" GRANT SELECT ON LARGE OBJECT 7 TO "reader" WITH GRANT OPTION;"#,
+            r#"SET SESSION AUTHORIZATION "reader"; GRANT SELECT ON LARGE OBJECT 7 TO PUBLIC; RESET"#,
+        ] {
+            assert!(line.contains(part) || line.contains(&part.replace("\"reader\"", "reader")), "{part}\n{line}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::dump::{self, Job};
 use super::record::{DatabaseRecord, PostgresRecord, Tool};
 use super::server::{self, Server};
 use super::wire::{ConnectOptions, Connection};
-use super::{failure, programs, session, snapshot};
+use super::{failure, first_cause, programs, session, snapshot};
 use crate::domain::{Event, Gap, PartName, PartSink, Place, SourceRecord, human_bytes};
 use crate::sources::{Context, Preflight, Source, SourceError};
 
@@ -182,7 +182,7 @@ impl Source for PostgresSource {
             }
         };
         let dump_all = self.dump_all(context, &sink, &server, client.as_ref(), &databases);
-        let ((), dumped) = tokio::try_join!(write_globals, dump_all)?;
+        let ((), dumped) = first_cause::both(write_globals, dump_all).await?;
         self.record(&server, client.as_ref(), globals, dumped)
     }
 }

@@ -15,7 +15,6 @@ mod script;
 mod statements;
 mod trouble;
 
-use std::path::Path;
 use std::sync::Arc;
 
 pub use guide::loading_guide;
@@ -23,7 +22,7 @@ pub use needs::needs;
 
 use super::client;
 use super::record::{DatabaseRecord, PostgresRecord};
-use super::wire::{ConnectOptions, Connection, Host, WireError};
+use super::wire::{ConnectOptions, Connection, WireError};
 use crate::domain::{Event, PartStore, SourceRecord};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 use archive::{Archive, Section};
@@ -44,14 +43,14 @@ pub async fn load(
     let options = ConnectOptions::parse(&request.place.url, request.place.password.clone())
         .map_err(|error| trouble::wire("destination", error))?;
     if !request.only.is_empty() {
-        return only::load(context, record, &details, &store, &options, &request.only).await;
+        return only::load(context, record, &details, &store, &options, request).await;
     }
     let names: Vec<&str> = names(&details, &options, request);
     let mut maintenance = maintenance(&options, &names, context).await?;
     let server = place::inspect(&mut maintenance).await?;
     let mut report = LoadReport::default();
     let targets = targets(&mut maintenance, &server, &details, &names, request).await?;
-    let client = client_for(&mut maintenance, &server, &details).await?;
+    let client = client_for(&server, &details, request).await?;
     if server.version_num / 10_000 < details.server_version_num / 10_000 {
         report.warnings.push(format!(
             "the server is {} and the snapshot is of {}: a newer definition may not load",
@@ -130,28 +129,20 @@ async fn targets<'r>(
     Ok(targets)
 }
 
-/// `pg_restore` must not be older than the `pg_dump` that wrote the archive; a later one would send settings that this server
-/// does not know. A server on this machine brings its own.
-async fn client_for(
-    connection: &mut Connection,
-    server: &Server,
-    details: &PostgresRecord,
-) -> Result<Client, SourceError> {
+/// `pg_restore` must not be older than the `pg_dump` that wrote the archive. Where a restore test finds none, the machine lacks
+/// something and the backup has not failed.
+async fn client_for(server: &Server, details: &PostgresRecord, request: &LoadRequest) -> Result<Client, SourceError> {
     let tool = details.tools.iter().find(|tool| tool.program == "pg_dump");
     let wrote = tool.and_then(|tool| tool.version.split('.').next()?.parse().ok());
+    // A later one would send settings that this server does not know.
     let major = wrote.unwrap_or(server.version_num / 10_000);
-    if matches!(connection.options().host, Host::Unix(_)) {
-        let sql = "SELECT setting FROM pg_catalog.pg_config() WHERE name = 'BINDIR'";
-        // Only superusers may ask; for others the usual places must do.
-        let rows = connection.query(sql).await.unwrap_or_default();
-        if let Some(folder) = rows.first().and_then(|row| row.text(0))
-            && let Ok(client) = client::find(major, Some(Path::new(folder))).await
-            && client.major == major
-        {
-            return Ok(client);
+    let found = client::find_also_in(&request.programs, major).await;
+    found.map_err(|error| match error {
+        SourceError::Refused { .. } if request.scratch => {
+            SourceError::Lacks(vec![format!("`pg_restore` {major} or later")])
         }
-    }
-    client::find(major, None).await
+        other => other,
+    })
 }
 
 /// One database on its way into a server.

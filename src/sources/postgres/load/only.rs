@@ -14,7 +14,7 @@ use crate::sources::postgres::record::{DatabaseRecord, PostgresRecord, TableReco
 use crate::sources::postgres::wire::{
     ConnectOptions, Connection, WireError, quote_ident, quote_literal, quote_qualified,
 };
-use crate::sources::{Context, LoadReport, SourceError};
+use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 
 /// How many names an error lists.
 const CANDIDATES_MAX: usize = 5;
@@ -27,10 +27,10 @@ pub(super) async fn load(
     details: &PostgresRecord,
     store: &Arc<dyn PartStore>,
     options: &ConnectOptions,
-    only: &[String],
+    request: &LoadRequest,
 ) -> Result<LoadReport, SourceError> {
     debug_assert_eq!(record.kind, "postgres");
-    let chosen = only.iter().map(|wanted| choose(details, wanted)).collect::<Result<Vec<_>, _>>()?;
+    let chosen = request.only.iter().map(|wanted| choose(details, wanted)).collect::<Result<Vec<_>, _>>()?;
     let database = chosen[0].0;
     if let Some((other, _)) = chosen.iter().find(|(other, _)| other.name != database.name) {
         let why = format!("`{}` and `{}` are different databases", database.name, other.name);
@@ -41,7 +41,7 @@ pub(super) async fn load(
     for (_, table) in &chosen {
         require_absent(&mut connection, table).await?;
     }
-    let client = client_for(&mut connection, &server, details).await?;
+    let client = client_for(&server, details, request).await?;
     let part = database.archive.as_ref().ok_or_else(|| {
         refused("the tables asked for", "the snapshot holds no definitions", "restore them into a folder: `--to DIR`")
     })?;

@@ -1,0 +1,93 @@
+//! Names as they come: jobs, databases and tables with spaces, quotes, unicode, newlines.
+
+use super::{SMALL, server_with};
+use crate::support::lifeboat::{Lifeboat, files};
+use crate::support::postgres::TestServer;
+
+#[test]
+fn a_job_of_any_name_is_backed_up_restored_and_tested() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::new(&["one"]);
+    for name in ["with spaces", "it's \"quoted\" $HOME `x` \\ %41", "名前 ünï ✓", "-n"] {
+        boat.job(name, &server.url("app"), "", "");
+        boat.run(&["backup", "now", "--", name]).expect(0);
+        boat.run(&["restore-test", "--", name]).expect(0);
+        let out = boat.fresh();
+        boat.run(&["restore", "--to", out.to_str().unwrap(), "--", &format!("{name}@latest")]).expect(0);
+        assert!(out.join("README.md").exists());
+    }
+    let listed = boat.run(&["snapshots", "--json"]).expect(0);
+    assert_eq!(listed.json().pop().unwrap()["snapshots"].as_array().unwrap().len(), 4);
+    boat.run(&["jobs"]).expect(0);
+    boat.run(&["report", "--format", "md"]).expect(0);
+    boat.assert_sound(&["one"]);
+}
+
+#[test]
+fn databases_and_tables_of_any_name_come_back_under_that_name() {
+    let server = TestServer::start();
+    let names = ["with space", "it's \"quoted\"", "名前 ünï", "new\nline", "per%cent/slash\\", "a=b 'c' dbname=x"];
+    for name in names {
+        server.create_database(name);
+        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        for table in names {
+            let table = quoted(&format!("t {table}"));
+            server
+                .psql(name, &format!("create table {table} ({} text); insert into {table} values ('x')", quoted(name)));
+        }
+    }
+    let boat = Lifeboat::new(&["one"]);
+    boat.job("all", &server.url("postgres"), "databases = \"all\"", "");
+    boat.run(&["backup", "now"]).expect(0);
+    let tested = boat.run(&["restore-test", "--json"]).expect(0);
+    assert_eq!(tested.json().pop().unwrap()["verdict"], "proven");
+    // And into a server of one's own.
+    let other = TestServer::start();
+    boat.run(&["restore", "all", "--to", &other.url("postgres")]).expect(0);
+    for name in names {
+        assert_eq!(other.psql(name, "select count(*) from pg_class where relname like 't %'"), "6");
+    }
+    let out = boat.fresh();
+    boat.run(&["restore", "all", "--to", out.to_str().unwrap()]).expect(0);
+    let tables = files(&out).into_iter().filter(|(path, bytes)| path.contains("/table/") && bytes == b"x\n").count();
+    assert_eq!(tables, 36);
+    boat.assert_sound(&["one"]);
+}
+
+#[test]
+fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    boat.backup().expect(0);
+    let dump = |database: &str| {
+        let mut command = server.client("pg_dump");
+        command.arg(database);
+        String::from_utf8(crate::support::postgres::output(&mut command).stdout).unwrap()
+    };
+    server.create_database("other");
+    server.psql("other", "create table precious as select 1 as i");
+    for database in ["app", "other"] {
+        let before = dump(database);
+        let words = if database == "app" { "live source" } else { "precious" };
+        for dry in [&["--dry-run"][..], &[]] {
+            let url = server.url(database);
+            let mut arguments = vec!["restore", "app", "--to", &url];
+            arguments.extend(dry);
+            let ended = boat.run(&arguments);
+            if dry.is_empty() {
+                ended.refuses(2, &[words, &format!("--overwrite {database}")]);
+            }
+            assert_eq!(dump(database), before, "{database} was touched");
+        }
+    }
+    assert_eq!(server.psql("postgres", "select count(*) from pg_database where datname like '%lifeboat%'"), "0");
+    // A folder that holds something is as precious.
+    let out = boat.fresh();
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("precious"), "x").unwrap();
+    boat.run(&["restore", "app", "--to", out.to_str().unwrap()]).refuses(2, &["not empty"]);
+    assert_eq!(files(&out).len(), 1);
+    boat.run(&["restore", "app", "--to", &server.url("fresh")]).expect(0);
+    assert_eq!(server.psql("fresh", "select count(*) from entry"), "2000");
+    boat.assert_sound(&["one"]);
+}

@@ -1,0 +1,161 @@
+//! Faults of a target: full, gone midway, read-only, one of two.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{SMALL, bulk, recovers, server_with};
+use crate::support::lifeboat::{Ended, Lifeboat, files, finish};
+use crate::support::postgres::{TestServer, plain};
+
+/// More than one pack, so that a run is under way for a while.
+const LARGE: usize = 60;
+
+/// The command, run where `folder` is a disk of so many kilobytes; then what is left half-written there is counted.
+///
+/// Where no disk may be mounted, no file may grow beyond that size.
+fn on_a_small_disk(command: &Command, folder: &Path, kilobytes: usize) -> Ended {
+    let mut shell = plain(Path::new("unshare"));
+    let mounts = shell.args(["--mount", "true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let (mut shell, script) = if mounts {
+        let mut shell = plain(Path::new("unshare"));
+        shell.args(["--mount", "sh"]);
+        (shell, format!("mount -t tmpfs -o size={kilobytes}k none \"$0\"; \"$@\"; code=$?"))
+    } else {
+        (plain(Path::new("sh")), format!("trap '' XFSZ; ulimit -f {}; \"$@\"; code=$?", kilobytes * 2))
+    };
+    let count = "echo \"half-written: $(find \"$0\" -name '.part-*' | wc -l), roots: $(find \"$0\" -name '*.root' | wc -l)\" >&2";
+    shell.args(["-c", &format!("{script}; {count}; exit $code")]).arg(folder);
+    shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    Ended::of(shell.output().unwrap())
+}
+
+#[test]
+fn a_full_target_is_named_and_nothing_half_written_stays() {
+    let server = server_with(&bulk(12));
+    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    let one = boat.target("one");
+    std::fs::create_dir(&one).unwrap();
+    let ended = on_a_small_disk(&boat.command(&["backup", "now"]), &one, 2000);
+    ended.refuses(1, &["`one`", "full"]).says(&["half-written: 0, roots: 0"]);
+    // The disk is gone as well: the place under it is empty, and that is no reason to start anew without a word.
+    boat.backup().refuses(1, &["held a repository and shows none now", "is it mounted"]);
+    boat.assert_sound(&["one"]);
+    std::fs::remove_file(boat.state().join("targets/one")).unwrap();
+    recovers(&boat, &["one"]);
+}
+
+#[test]
+fn a_full_target_among_two_is_left_behind_and_the_other_gets_the_snapshot() {
+    let server = server_with(&bulk(12));
+    let boat = Lifeboat::new(&["one", "two"]);
+    boat.job("app", &server.url("app"), "", "quorum = 1");
+    let two = boat.target("two");
+    std::fs::create_dir(&two).unwrap();
+    let ended = on_a_small_disk(&boat.command(&["backup", "now"]), &two, 2000);
+    ended.expect(3).says(&["`two`", "full", "half-written: 0, roots: 0"]);
+    assert_eq!(boat.roots("one").len(), 1);
+    boat.run(&["restore-test", "--from", "one"]).expect(0);
+    boat.assert_sound(&["one", "two"]);
+}
+
+/// Starts a backup and calls `act` when its first pack has reached `target`.
+fn midway(boat: &Lifeboat, target: &Path, act: impl FnOnce()) -> Ended {
+    let running = boat.start(&["backup", "now"]);
+    for _ in 0..20_000 {
+        if files(&target.join("packs")).keys().any(|path| path.ends_with(".age")) {
+            act();
+            return finish(running);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no pack came: {:?}", finish(running));
+}
+
+#[test]
+fn a_target_that_goes_away_midway_is_reported_and_not_made_anew() {
+    let server = server_with(&bulk(LARGE));
+    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    let (one, away) = (boat.target("one"), boat.path().join("away"));
+    let ended = midway(&boat, &one, || std::fs::rename(&one, &away).unwrap());
+    ended.refuses(1, &["`one`", "mounted"]);
+    assert!(!one.exists(), "a target that was gone was made anew");
+    boat.backup().refuses(1, &["mounted"]);
+    assert!(!one.exists(), "a target that is gone was made anew");
+    std::fs::rename(&away, &one).unwrap();
+    assert_eq!(boat.roots("one"), Vec::<PathBuf>::new());
+    recovers(&boat, &["one"]);
+}
+
+#[test]
+fn one_of_two_targets_that_goes_away_midway_costs_its_copy_only_and_gets_the_next() {
+    let server = server_with(&bulk(LARGE));
+    let boat = Lifeboat::new(&["one", "two"]);
+    boat.job("app", &server.url("app"), "", "quorum = 1");
+    let (two, away) = (boat.target("two"), boat.path().join("away"));
+    let ended = midway(&boat, &two, || std::fs::rename(&two, &away).unwrap());
+    ended.expect(3).says(&["not every target took part"]);
+    assert!(!two.exists());
+    std::fs::rename(&away, &two).unwrap();
+    assert_eq!((boat.roots("one").len(), boat.roots("two").len()), (1, 0));
+    boat.assert_roots_are_whole("one");
+    recovers(&boat, &["one", "two"]);
+    boat.run(&["restore-test", "--from", "two"]).expect(0);
+}
+
+#[test]
+fn a_read_only_target_is_refused_before_anything_is_read() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    boat.backup().expect(0);
+    let repository = files(&boat.target("one"));
+    let (mut shell, one) = read_only(&boat, "one");
+    let Some(shell) = &mut shell else { return };
+    shell.stdin(Stdio::null());
+    let ended = Ended::of(shell.output().unwrap());
+    let ended = ended.refuses(1, &["`one`"]);
+    assert!(ended.stderr.contains("Read-only") || ended.stderr.contains("ermission denied"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("dump: database"), "it was dumped for nothing:\n{}", ended.stderr);
+    assert_eq!(files(&one), repository);
+    recovers(&boat, &["one"]);
+}
+
+/// `backup now` where a target cannot be written to: mounted read-only for root, whom permissions do not stop.
+fn read_only(boat: &Lifeboat, target: &str) -> (Option<Command>, PathBuf) {
+    let one = boat.target(target);
+    let command = boat.command(&["backup", "now"]);
+    let mut shell = plain(Path::new("unshare"));
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit 99; exec \"$@\"";
+    shell.args(["--mount", "sh", "-c", script]).arg(&one).arg(command.get_program()).args(command.get_args());
+    (Some(shell), one)
+}
+
+/// Two targets, of which `two` is a file where a folder should be.
+fn half_broken(server: &TestServer, quorum: usize) -> Lifeboat {
+    let boat = Lifeboat::new(&["one", "two"]);
+    boat.job("app", &server.url("app"), "", &format!("quorum = {quorum}"));
+    std::fs::write(boat.target("two"), "not a folder").unwrap();
+    boat
+}
+
+#[test]
+fn one_of_two_targets_failing_is_partial_where_one_is_enough() {
+    let server = server_with(SMALL);
+    let boat = half_broken(&server, 1);
+    boat.backup().expect(3).says(&["target `two`", "not a folder", "not every target took part"]);
+    assert_eq!(boat.roots("one").len(), 1);
+    boat.run(&["snapshots"]).expect(3);
+    boat.run(&["restore-test", "--from", "one"]).expect(0);
+    std::fs::remove_file(boat.target("two")).unwrap();
+    recovers(&boat, &["one", "two"]);
+}
+
+#[test]
+fn one_of_two_targets_failing_commits_nothing_where_both_are_demanded() {
+    let server = server_with(SMALL);
+    let boat = half_broken(&server, 2);
+    boat.backup().refuses(1, &["1 of 2 targets work", "quorum", "no snapshot was committed", "not a folder"]);
+    assert_eq!(boat.roots("one"), Vec::<PathBuf>::new());
+    std::fs::remove_file(boat.target("two")).unwrap();
+    recovers(&boat, &["one", "two"]);
+}
