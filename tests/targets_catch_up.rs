@@ -46,6 +46,12 @@ fn numbers(target: &Path) -> Vec<u64> {
     roots(target).iter().map(number).collect()
 }
 
+fn forget_catalog(installation: &Installation) {
+    for name in files(&installation.path("state")).iter().filter(|name| name.contains("catalog")) {
+        std::fs::remove_file(installation.path("state").join(name)).unwrap();
+    }
+}
+
 /// The rows that a restore as files brings, sorted.
 fn restored_rows(installation: &Installation, what: &str, from: &str) -> Vec<String> {
     let out = tempfile::tempdir().unwrap();
@@ -85,10 +91,13 @@ fn a_target_that_was_away_gets_with_the_next_run_what_it_missed() {
         [&["one".to_owned(), "two".to_owned()][..], &["one".to_owned()], &["one".to_owned(), "two".to_owned()]]
     );
     assert_eq!(restored_rows(&installation, "shop", "two"), rows(&server));
-    // What it missed as a snapshot stays missing there, and is said.
+    // What it missed as a snapshot stays missing there. This machine knows why; another one says it.
     let second = format!("shop@{}", shown[1].0);
     let said = installation.expect(10, &["restore", &second, "--from", "two", "--to", "nowhere"]);
-    assert!(said.err.contains("1 of writer") && said.err.contains("are not at this target"), "{said:?}");
+    assert!(!said.err.contains("of writer"), "{said:?}");
+    forget_catalog(&installation);
+    let said = installation.expect(0, &["snapshots"]);
+    assert!(said.err.contains("1 of writer") && said.err.contains("nothing here says why"), "{said:?}");
     assert_eq!(restored_rows(&installation, &second, "one").len(), 20_500);
     // Nothing that the third snapshot needs is missing or damaged at the second target, by the root itself.
     let newest = roots(&installation.path("two")).pop().unwrap();
@@ -215,9 +224,7 @@ fn a_lost_catalog_and_a_target_that_is_away_never_make_two_roots_with_one_number
     for job in ["b", "a", "a"] {
         installation.expect(0, &["backup", "now", job]);
     }
-    for name in files(&installation.path("state")).iter().filter(|name| name.contains("catalog")) {
-        std::fs::remove_file(installation.path("state").join(name)).unwrap();
-    }
+    forget_catalog(&installation);
     move_folder(&installation, "one", "away");
     installation.expect(0, &["backup", "now", "b"]);
     assert_eq!(numbers(&installation.path("two")), [1, 4]);
@@ -246,6 +253,22 @@ fn a_run_that_died_before_its_root_leaves_no_gap_and_one_that_may_have_stored_it
     dies(3, "two");
     installation.expect(0, &["backup", "now", "a"]);
     assert_eq!(numbers(&installation.path("one")), [1, 2, 4]);
+}
+
+#[test]
+fn snapshots_that_were_stored_and_are_gone_are_said_also_the_newest() {
+    let server = source();
+    let installation = two_jobs(&server);
+    for job in ["a", "b", "a"] {
+        installation.expect(0, &["backup", "now", job]);
+    }
+    // Gaps that jobs with other targets leave are no news.
+    let said = installation.expect(0, &["snapshots"]);
+    assert!(!said.err.contains("of writer"), "{said:?}");
+    let (one, newest) = (installation.path("one/snapshots"), roots(&installation.path("one")).pop().unwrap());
+    std::fs::remove_file(one.join(newest)).unwrap();
+    let said = installation.expect(0, &["snapshots"]);
+    assert!(said.err.contains("1 of writer") && said.err.contains("number 3 the newest, were stored here"), "{said:?}");
 }
 
 #[test]

@@ -302,6 +302,21 @@ impl Catalog {
         Ok(row.map(|row| (unsigned(row.get(0)), row.get(1))))
     }
 
+    /// For each snapshot that this catalog knows, its writer, its number, and whether it was committed at this target and place.
+    pub async fn committed_at(&self, target: &str, place: &str) -> Result<Vec<(String, u64, bool)>, CatalogError> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query(
+            "select s.writer, s.sequence, exists (select 1 from copies c where c.snapshot = s.id and c.target = ?1 \
+             and c.place = ?2 and c.state = 'committed') from snapshots s",
+        )
+        .bind(target)
+        .bind(place)
+        .fetch_all(&mut *connection)
+        .await
+        .map(|rows| rows.iter().map(|row| (row.get(0), unsigned(row.get(1)), row.get(2))).collect())
+        .map_err(|why| self.map(why))
+    }
+
     /// Proofs of a job that ended at or after `since`, newest first, and always the newest of each target.
     pub async fn proofs(&self, job: &str, since: &str) -> Result<Vec<ProofRow>, CatalogError> {
         let mut connection = self.connection.lock().await;

@@ -1,6 +1,6 @@
 //! Finding snapshots at a target and opening one: signature, chain, keys, recipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -97,7 +97,9 @@ pub async fn list(session: &Session, target: &OpenTarget) -> Result<Listing, Ope
         }
     }
     listing.sort();
+    let known = session.catalog.committed_at(target.name.as_str(), &target.target.place()).await?;
     listing.problems.extend(chain_problems(&listing.snapshots));
+    listing.problems.extend(absences(&listing.snapshots, &known));
     Ok(listing)
 }
 
@@ -148,36 +150,76 @@ pub(super) async fn read_root(
     Ok(Found { root, key: key.clone(), sum: ContentName::of(&bytes) })
 }
 
-/// Roots that are missing between a writer's first and last, numbers given twice, and roots that do not continue the one
-/// before.
+/// Numbers given twice, and roots that do not continue the one before.
 fn chain_problems(snapshots: &[Found]) -> Vec<String> {
-    let mut by_writer: BTreeMap<&WriterId, Vec<&Found>> = BTreeMap::new();
-    for found in snapshots {
-        by_writer.entry(&found.root.writer).or_default().push(found);
-    }
     let mut problems = vec![];
-    for (writer, mut chain) in by_writer {
-        chain.sort_by_key(|found| found.root.sequence);
-        let mut missing = 0;
+    for (writer, chain) in by_writer(snapshots) {
         for pair in chain.windows(2) {
             let (before, next) = (&pair[0], &pair[1].root);
-            match next.sequence - before.root.sequence {
-                0 => problems.push(format!("writer {writer} has two roots with number {}", next.sequence)),
-                1 if next.previous != Some(before.sum) => problems.push(format!(
+            if next.sequence == before.root.sequence {
+                problems.push(format!("writer {writer} has two roots with number {}", next.sequence));
+            } else if next.sequence == before.root.sequence + 1 && next.previous != Some(before.sum) {
+                problems.push(format!(
                     "root {} of writer {writer} does not continue root {}: one of them is not what was written",
                     next.sequence, before.root.sequence
-                )),
-                step => missing += step - 1,
+                ));
             }
         }
+    }
+    problems
+}
+
+/// Snapshots that were stored here and are gone, and gaps of which nothing here is known. A gap that the catalog explains (a
+/// job that does not use this target, a target that was away) is none.
+///
+/// `known`: writer, number, and whether the catalog saw it committed at this target.
+fn absences(snapshots: &[Found], known: &[(String, u64, bool)]) -> Vec<String> {
+    let chains = by_writer(snapshots);
+    let shown: HashSet<(&str, u64)> =
+        snapshots.iter().map(|found| (found.root.writer.as_str(), found.root.sequence)).collect();
+    let mut gone: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (writer, sequence, committed) in known {
+        if *committed && !shown.contains(&(writer.as_str(), *sequence)) {
+            gone.entry(writer).or_default().push(*sequence);
+        }
+    }
+    let mut problems: Vec<String> = gone
+        .into_iter()
+        .map(|(writer, mut numbers)| {
+            numbers.sort_unstable();
+            let (count, last) = (numbers.len(), numbers[numbers.len() - 1]);
+            format!("{count} of writer {writer}'s snapshots, number {last} the newest, were stored here and are gone")
+        })
+        .collect();
+    let known: HashSet<(&str, u64)> = known.iter().map(|(writer, sequence, _)| (writer.as_str(), *sequence)).collect();
+    for (writer, chain) in chains {
+        let (first, last) = (chain[0].root.sequence, chain[chain.len() - 1].root.sequence);
+        let present: HashSet<u64> = chain.iter().map(|found| found.root.sequence).collect();
+        let explained = known.iter().filter(|(of, number)| {
+            *of == writer.as_str() && (first..=last).contains(number) && !present.contains(number)
+        });
+        // By counting: a forged number would make a loop over the gap endless.
+        let missing = (last - first + 1).saturating_sub(present.len() as u64 + explained.count() as u64);
         if missing > 0 {
-            let (first, last) = (chain[0].root.sequence, chain[chain.len() - 1].root.sequence);
             problems.push(format!(
-                "{missing} of writer {writer}'s snapshots between number {first} and {last} are not at this target"
+                "{missing} of writer {writer}'s snapshots between number {first} and {last} are not at this target, and \
+                 nothing here says why"
             ));
         }
     }
     problems
+}
+
+/// Each writer's roots by number; none is empty.
+fn by_writer(snapshots: &[Found]) -> BTreeMap<&WriterId, Vec<&Found>> {
+    let mut chains: BTreeMap<&WriterId, Vec<&Found>> = BTreeMap::new();
+    for found in snapshots {
+        chains.entry(&found.root.writer).or_default().push(found);
+    }
+    for chain in chains.values_mut() {
+        chain.sort_by_key(|found| found.root.sequence);
+    }
+    chains
 }
 
 /// The snapshot of a job that a selector names.

@@ -53,7 +53,7 @@ mod tests {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            (state >> 32) as u8
+            state.to_be_bytes()[3]
         })
         .take(length)
         .collect()
@@ -73,6 +73,23 @@ mod tests {
     }
 
     const GOLDEN: &[usize] = &[70291, 25073, 34056, 35340, 56026, 9599, 50859, 18756];
+
+    #[test]
+    fn the_cut_points_of_records_are_pinned() {
+        let (mut length, mut lengths) = (0, vec![]);
+        for (number, hash) in noise(8 * 4_000).chunks_exact(8).enumerate() {
+            let record_length = 20 + number % 90;
+            length += record_length;
+            if cuts_after_record(length, record_length, u64::from_le_bytes(hash.try_into().unwrap())) {
+                lengths.push(length);
+                length = 0;
+            }
+        }
+        // As above: another cut stores everything once more.
+        assert_eq!(lengths, GOLDEN_RECORDS);
+    }
+
+    const GOLDEN_RECORDS: &[usize] = &[30213, 30807, 29520, 49451, 40720, 30357, 14382];
 
     #[test]
     fn records_are_cut_near_the_average_whatever_their_length() {

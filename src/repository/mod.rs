@@ -26,6 +26,8 @@ pub mod store;
 pub mod writer;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 /// What can go wrong with a repository's own objects.

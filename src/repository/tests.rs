@@ -40,7 +40,7 @@ impl Bench {
     }
 
     /// Writes the parts, each in blocks of `block` bytes, spread over `lanes` lanes, and commits the cache.
-    fn write(&self, parts: &[(&str, Shape, Vec<Vec<u8>>)], lanes: usize) -> (Recipe, usize) {
+    fn write(&self, parts: &[(&str, Shape, Vec<Vec<u8>>)], lanes: usize) -> (Recipe, u64) {
         let held = Arc::clone(&self.objects);
         let cache =
             ChunkCache::open(&self.cache(), |name, _| held.lock().unwrap().contains_key(&super::layout::pack(name)))
@@ -87,7 +87,7 @@ impl Bench {
         let recipe = Recipe { meta: meta(), parts };
         let text = recipe::encode(&recipe);
         assert_eq!(recipe::decode("r", &text).unwrap(), recipe);
-        (recipe, added.iter().map(|pack| pack.file_bytes as usize).sum())
+        (recipe, added.iter().map(|pack| pack.file_bytes).sum())
     }
 
     fn store(&self, recipe: &Recipe) -> Store {
@@ -182,7 +182,7 @@ fn many_tiny_parts_share_frames() {
     let names: Vec<String> = (0..2_000).map(|number| format!("t{number}")).collect();
     let parts: Vec<_> =
         names.iter().enumerate().map(|(at, name)| (name.as_str(), Shape::Records, rows(2, at as u64))).collect();
-    let raw: usize = parts.iter().flat_map(|(_, _, rows)| rows).map(Vec::len).sum();
+    let raw: u64 = parts.iter().flat_map(|(_, _, rows)| rows).map(|row| row.len() as u64).sum();
     let (recipe, stored) = bench.write(&parts, 2);
     assert!(stored < raw * 7 / 10, "{stored} of {raw}");
     for (name, _, pieces) in &parts {

@@ -24,7 +24,9 @@ impl Installation {
         let folder = tempfile::Builder::new().prefix("lbi-").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let made = Self { folder };
-        std::fs::write(made.path("identity.txt"), format!("{secret}\n")).unwrap();
+        let identity = made.path("identity.txt");
+        std::fs::write(&identity, format!("{secret}\n")).unwrap();
+        std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::create_dir(made.path("jobs")).unwrap();
         let config = format!(
             "state = \"state\"\n[keys]\nrecipients = [\"{recipient}\"]\nidentity = {{ file = \"identity.txt\" }}\n\

@@ -98,7 +98,8 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
             "pg_restore --create --list {archive} | \\\n  \
              grep -E ' (DATABASE|DATABASE PROPERTIES|(ACL|COMMENT|SECURITY LABEL) - DATABASE) ' > database.list\n\
              pg_restore --create --no-tablespaces --section=pre-data --use-list=database.list -f - {archive} | \\\n  \
-             grep -v '^CREATE DATABASE ' | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f -"
+             grep -v '^CREATE DATABASE ' | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f -\n\
+             rm database.list"
         )
     });
     step("Owner and settings of the database", &settings.into_iter().collect::<Vec<_>>());
