@@ -82,7 +82,10 @@ pub async fn plan(session: &Session, job: &Job) -> Result<BackupPlan, OperationE
     let preflight = source.preflight(&context(session, job, work.path().to_owned())).await?;
     let mut targets = vec![];
     for target in session.targets(&job.backup.targets).await? {
+        let made_by_the_first_run =
+            !targets_known::is_known(&session.config.state, &target)? && target.target.awaits_initialise().await?;
         let (state, usable) = match read_info(&target).await {
+            _ if made_by_the_first_run => ("not there yet: it and a repository would be made".to_owned(), true),
             Ok(Some(info)) => (format!("holds repository {}", info.repository), true),
             Ok(None) => ("empty: a repository would be made".to_owned(), true),
             Err(error) => (error.to_string(), false),

@@ -170,9 +170,16 @@ fn wanted_parts(snapshot: &OpenSnapshot, only: &[String]) -> Result<Vec<PartName
     if only.is_empty() {
         return Ok(all);
     }
-    let groups = &snapshot.recipe.meta.source.groups;
+    let source = &snapshot.recipe.meta.source;
+    let groups = &source.groups;
     let mut wanted = vec![];
     for name in only {
+        // A database of several, whole: its parts lie below its name.
+        if source.instants.len() > 1 && source.instants.iter().any(|instant| instant.of == format!("database {name}")) {
+            let below = format!("{}/", PartName::component(name));
+            wanted.extend(all.iter().filter(|part| part.as_str().starts_with(&below)).cloned());
+            continue;
+        }
         let matches =
             |full: &str| full == name || full.ends_with(&format!("/{name}")) || full.ends_with(&format!(".{name}"));
         let of_groups: Vec<_> = groups.iter().filter(|group| matches(&group.name)).collect();

@@ -76,6 +76,10 @@ impl Archive {
             .arg(&list)
             .arg("--dbname")
             .arg(format!("dbname={}", conninfo_quote(&options.database)));
+        if !superuser {
+            // Only a superuser can give things away to any role.
+            program = program.arg("--no-owner");
+        }
         if section == Section::Post {
             program = program.arg(format!("--jobs={}", context.lanes.max(1)));
         }

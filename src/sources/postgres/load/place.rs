@@ -3,6 +3,7 @@
 //! A database is built under a name that shows that it is unfinished and gets its own name last, so nothing half-done looks
 //! finished, and a database that is replaced stays until its successor is whole.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use super::trouble;
@@ -173,7 +174,8 @@ pub(super) fn create_sql(database: &DatabaseRecord, name: &str) -> String {
     );
     if let (provider @ ("icu" | "builtin"), Some(locale)) = (database.locale_provider.as_str(), &database.locale) {
         let key = if provider == "icu" { "ICU_LOCALE" } else { "BUILTIN_LOCALE" };
-        sql.push_str(&format!(" LOCALE_PROVIDER {provider} {key} {}", quote_literal(locale)));
+        let locale = quote_literal(locale);
+        write!(sql, " LOCALE_PROVIDER {provider} {key} {locale}").expect("a String takes every write");
     }
     sql
 }
