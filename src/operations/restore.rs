@@ -1,5 +1,6 @@
 //! The story of a restore: choose, open, load into a running system or write parts as plain files.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,10 +87,9 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     session.phase(job, "open", "reading the snapshot's recipe");
     let (target, snapshot) = open(session, request).await?;
     let wanted = wanted_parts(&snapshot, &request.only)?;
-    let total = |field: fn(&crate::domain::Fingerprint) -> u64| -> u64 {
-        let prints = wanted.iter().filter_map(|name| snapshot.store.fingerprint(name));
-        prints.map(|print| field(&print)).sum()
-    };
+    let groups = snapshot.recipe.meta.source.groups.iter().filter(|group| group.engine_count.is_some());
+    let with_rows: HashSet<&PartName> = groups.flat_map(|group| &group.parts).collect();
+    let prints = || wanted.iter().filter_map(|name| Some((name, snapshot.store.fingerprint(name)?)));
     let mut outcome = RestoreOutcome {
         job: job.to_owned(),
         snapshot: snapshot.root.snapshot.to_string(),
@@ -100,8 +100,8 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
             Destination::Folder(folder) => folder.display().to_string(),
         },
         parts: wanted.len(),
-        bytes: total(|print| print.bytes),
-        rows: total(|print| print.records),
+        bytes: prints().map(|(_, print)| print.bytes).sum(),
+        rows: prints().filter(|(name, _)| with_rows.contains(name)).map(|(_, print)| print.records).sum(),
         warnings: vec![],
         files: vec![],
     };

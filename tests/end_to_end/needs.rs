@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::installation::Installation;
-use crate::support::postgres::{TestServer, major_directory, output, plain};
+use crate::support::postgres::{TestServer, client_directory, major_directory, output, plain};
 
 #[test]
 fn a_locale_that_the_machine_lacks_is_named() {
@@ -29,12 +29,12 @@ fn a_locale_that_the_machine_lacks_is_named() {
         "1 restore tests proved nothing",
     ]);
     lifeboat.assert_no_scratch();
-    lifeboat.ok(&["report", "--format", "md"]).says(&["locale xx_YY.UTF-8"]);
+    lifeboat.ok(&["report", "--format", "md"]).says(&["This machine lacks locale"]);
 }
 
 #[test]
 fn an_extension_that_the_machine_lacks_is_named() {
-    let Some(bin) = major_directory(16).filter(|bin| bin.join("../share/postgresql/extension").is_dir()) else {
+    let Some(bin) = major_directory(17).filter(|bin| bin.join("../share/postgresql/extension").is_dir()) else {
         return;
     };
     // The same server in another place, with one extension more.
@@ -50,13 +50,26 @@ fn an_extension_that_the_machine_lacks_is_named() {
     server.create_database("far");
     server.psql("far", "create extension far; create table t as select far()");
     let lifeboat = Installation::with("", &format!("programs = [{bin:?}]"));
-    lifeboat.job("far", &server.url("far"), &format!("client_directory = {bin:?}"));
+    lifeboat.job("far", &server.url("far"), &format!("client_directory = {:?}", client_directory(&bin)));
     lifeboat.ok(&["backup", "now"]);
     lifeboat
         .run(&["restore-test", "far", "--from", "one"])
         .expect(5)
         .says(&["UNPROVEN", "this machine lacks extension far 2.5"]);
     lifeboat.assert_no_scratch();
+}
+
+#[test]
+fn the_live_source_is_never_scratch_even_where_it_is_marked_as_such() {
+    let server = TestServer::start();
+    server.create_database("shop");
+    server.psql("shop", "create table orders as select 1 as n");
+    server.psql("postgres", "comment on database postgres is 'lifeboat scratch'");
+    let lifeboat = Installation::with("", &format!("url = {:?}", server.url("postgres")));
+    lifeboat.job("shop", &server.url("shop"), "");
+    lifeboat.ok(&["backup", "now"]);
+    lifeboat.run(&["restore-test", "--from", "one"]).expect(5).says(&["UNPROVEN", "it is the live source itself"]);
+    assert_eq!(server.psql("shop", "select count(*) from orders"), "1");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn one_table_goes_into_a_database_that_holds_other_things_and_never_over_itself(
 }
 
 #[test]
-fn a_snapshot_is_chosen_by_time_or_by_the_beginning_of_its_id() {
+fn a_snapshot_is_chosen_by_its_time_or_its_id() {
     let (server, lifeboat) = shop();
     let other = TestServer::start();
     let first = lifeboat.json(&["backup", "now"])[0].clone();
@@ -52,7 +52,7 @@ fn a_snapshot_is_chosen_by_time_or_by_the_beginning_of_its_id() {
     let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap().to_owned();
     let (id, at) = (text(&first, "snapshot"), text(&first, "started"));
     let count = "select count(*) from orders";
-    lifeboat.ok(&["restore", &format!("shop@{}", &id[..6]), "--to", &other.url("by_id")]).says(&[&id]);
+    lifeboat.ok(&["restore", &format!("shop@{id}"), "--to", &other.url("by_id")]).says(&[&id]);
     assert_eq!(other.psql("by_id", count), "1");
     lifeboat.ok(&["restore", &format!("shop@{at}"), "--to", &other.url("by_time")]).says(&[&id]);
     assert_eq!(other.psql("by_time", count), "1");

@@ -27,8 +27,8 @@ fn source() -> TestServer {
     // Does not compress away: several packs.
     server.psql(
         "shop",
-        "create table orders as select n, (select string_agg(md5(random()::text || n), '') from generate_series(1, 60)) as what \
-         from generate_series(1, 4000) n",
+        "create table orders as select n, (select string_agg(md5(random()::text || n || m), '') from generate_series(1, 60) m) \
+         as what from generate_series(1, 4000) n",
     );
     server
 }
