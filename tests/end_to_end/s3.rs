@@ -17,7 +17,7 @@ fn installation(address: std::net::SocketAddr, server: &TestServer, backup: &str
     let lifeboat = Installation::with(&target(address), "");
     std::fs::write(lifeboat.path("s3.secret"), SECRET_KEY).unwrap();
     std::fs::set_permissions(lifeboat.path("s3.secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    lifeboat.job("shop", &server.url("shop"), &format!("[backup]\ntargets = ['one', 's3']\n{backup}"));
+    lifeboat.job("shop", &server.url("shop"), &format!("[backup]\ntargets = ['one', 'two', 's3']\n{backup}"));
     lifeboat
 }
 
@@ -41,12 +41,12 @@ async fn a_folder_and_an_object_store_hold_the_same_and_each_is_proven_and_resto
     tokio::task::spawn_blocking(move || {
         let server = source();
         let lifeboat = installation(address, &server, "");
-        lifeboat.ok(&["target", "test"]);
-        lifeboat.ok(&["backup", "now"]).says(&["on one, s3"]);
+        lifeboat.ok(&["target", "test", "s3"]);
+        lifeboat.ok(&["backup", "now"]).says(&["on one, s3, two"]);
         server.psql("shop", "update orders set what = 'new' where n = 17");
         lifeboat.ok(&["backup", "now"]);
         lifeboat.ok(&["restore-test", "shop", "--from", "each"]).says(&["from one", "from s3", "PROVEN"]);
-        lifeboat.ok(&["snapshots"]).says(&["one, s3"]);
+        lifeboat.ok(&["snapshots"]).says(&["one, s3, two"]);
         let other = TestServer::start();
         lifeboat.ok(&["restore", "shop", "--from", "s3", "--to", &other.url("shop")]).says(&["s3://copies/a/b"]);
         let sum = "select count(*), sum(hashtextextended(orders::text, 0)) from orders";
@@ -92,7 +92,7 @@ async fn an_object_store_that_goes_away_midway_costs_its_copy_only_and_the_next_
     tokio::task::spawn_blocking(move || {
         let server = source();
         let lifeboat = installation(address, &server, "quorum = 1");
-        lifeboat.run(&["backup", "now"]).expect(3).says(&["target `s3` ", "on one"]);
+        lifeboat.run(&["backup", "now"]).expect(3).says(&["target `s3` ", "on one, two"]);
         asked.recv_timeout(std::time::Duration::from_secs(1)).unwrap();
         lifeboat.ok(&["restore-test", "shop", "--from", "one"]).says(&["PROVEN"]);
         // The same store at its own address.
@@ -100,7 +100,7 @@ async fn an_object_store_that_goes_away_midway_costs_its_copy_only_and_the_next_
         let config = config.replace(&address.to_string(), &direct.to_string());
         std::fs::write(lifeboat.path("lifeboat.toml"), config).unwrap();
         lifeboat.run(&["restore-test", "shop", "--from", "s3"]).expect(10).says(&["job `shop` has no snapshot"]);
-        lifeboat.ok(&["backup", "now"]).says(&["on one, s3"]);
+        lifeboat.ok(&["backup", "now"]).says(&["on one, s3, two"]);
         lifeboat.ok(&["restore-test", "shop", "--from", "s3"]).says(&["PROVEN"]);
     })
     .await

@@ -26,8 +26,13 @@ fn a_standby_is_backed_up_and_proven_and_its_unlogged_tables_are_a_gap() {
 fn a_conflict_with_recovery_says_which_settings_of_the_standby_prevent_it() {
     let primary = TestServer::start();
     primary.create_database("shop");
-    primary.psql("shop", "create table orders as select n from generate_series(1, 3000) n");
-    let standby = primary.standby(&[("max_standby_streaming_delay", "100ms"), ("hot_standby_feedback", "off")]);
+    // Many tables, so that a backup takes longer than the pauses between the locks below.
+    primary.psql(
+        "shop",
+        "create table orders as select n from generate_series(1, 3000) n; \
+         do $$ begin for i in 1..300 loop execute 'create table t' || i || ' as select 1 as n'; end loop; end $$",
+    );
+    let standby = primary.standby(&[("max_standby_streaming_delay", "0"), ("hot_standby_feedback", "off")]);
     let lifeboat = Installation::new();
     lifeboat.job("shop", &standby.url("shop"), "");
     let ended = conflict(&primary, &lifeboat);
@@ -40,7 +45,11 @@ fn conflict(primary: &TestServer, lifeboat: &Installation) -> crate::support::in
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                primary.psql("shop", "begin; lock table orders in access exclusive mode; select pg_sleep(0.3); commit");
+                primary.psql(
+                    "shop",
+                    "set synchronous_commit = on; do $$ begin for i in 1..100 loop \
+                     lock table orders in access exclusive mode; commit; perform pg_sleep(0.02); end loop; end $$",
+                );
             }
         });
         let ended = lifeboat.run(&["backup", "now"]);
