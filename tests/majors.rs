@@ -80,3 +80,38 @@ fn a_database_of_17_is_proven_and_restored() {
 fn a_database_of_18_is_proven_and_restored() {
     round_trip(18);
 }
+
+#[test]
+fn a_server_newer_than_every_client_here_is_refused_with_the_package_to_install() {
+    let Some(bin) = major_directory(18) else { return missing(18) };
+    let Some(old) = major_directory(15) else { return missing(15) };
+    let server = TestServer::start_in(&bin, &[]);
+    let lifeboat = installation(&bin);
+    lifeboat.job("new", &server.url("postgres"), &format!("client_directory = {old:?}"));
+    for arguments in [&["backup", "now"][..], &["backup", "now", "--dry-run"]] {
+        lifeboat.run(arguments).expect(1).says(&[
+            "no `pg_dump` of version 18 or later",
+            "and the server is 18",
+            "`apt install postgresql-client-18`",
+        ]);
+    }
+    lifeboat.ok(&["snapshots"]).says(&["no snapshots"]);
+}
+
+#[test]
+fn a_snapshot_of_a_major_that_is_not_installed_is_unproven_and_says_which_it_needs() {
+    let Some(bin) = major_directory(18).filter(|bin| !bin.starts_with("/usr")) else { return missing(18) };
+    let server = TestServer::start_in(&bin, &[]);
+    server.psql("postgres", "create table orders as select 1 as n");
+    // No `programs`: only what the distribution has.
+    let lifeboat = Installation::new();
+    lifeboat.job("new", &server.url("postgres"), &client(&bin));
+    lifeboat.ok(&["backup", "now"]);
+    lifeboat.run(&["restore-test", "new"]).expect(5).says(&[
+        "UNPROVEN",
+        "this machine lacks postgres 18",
+        "2 restore tests",
+    ]);
+    lifeboat.assert_no_scratch();
+    lifeboat.ok(&["status"]).says(&["UNPROVEN"]);
+}

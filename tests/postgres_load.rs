@@ -350,7 +350,8 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
         work: work.path().to_owned(),
     };
     let kind = registry::kind("postgres").unwrap();
-    let text = format!("type = \"postgres\"\nurl = \"{}\"\ndatabases = {databases}", server.url("postgres"));
+    let (url, client) = (server.url("postgres"), server.bin());
+    let text = format!("type = \"postgres\"\nurl = \"{url}\"\ndatabases = {databases}\nclient_directory = {client:?}");
     let source = kind.configure(&Section::from_text(&text).unwrap()).unwrap();
     let sink = CollectingSink::default();
     let record = source.dump(&context, Arc::new(sink.clone()) as Arc<dyn PartSink>).await.unwrap();

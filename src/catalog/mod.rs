@@ -290,6 +290,13 @@ impl Catalog {
         Ok(Some((snapshot, copies)))
     }
 
+    /// One snapshot, if this catalog knows it.
+    pub async fn snapshot(&self, id: &str) -> Result<Option<SnapshotRow>, CatalogError> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("select * from snapshots where id = ?").bind(id).fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.as_ref().map(snapshot).transpose()).map_err(|why| self.map(why))
+    }
+
     /// The writer's highest sequence that this catalog has seen: a target that shows less was rolled back.
     pub async fn highest_sequence(&self, writer: &str) -> Result<Option<(u64, String)>, CatalogError> {
         let mut connection = self.connection.lock().await;

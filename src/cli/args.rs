@@ -247,7 +247,7 @@ pub struct RestoreArgs {
     /// Read from this target [default: the first that has the snapshot]
     #[arg(long, value_name = "TARGET", value_parser = target_name)]
     pub from: Option<TargetName>,
-    /// Only these parts or tables
+    /// Only these tables, parts, or databases of several
     #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
     /// Databases that may be replaced although they hold data

@@ -1,12 +1,13 @@
 //! `snapshots`: what each target holds, by its own roots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
 use super::args::SnapshotsArgs;
 use super::output::{Output, Table};
-use crate::domain::{TargetName, human_bytes};
+use crate::domain::record::Instant;
+use crate::domain::{Gap, TargetName, human_bytes};
 use crate::operations::snapshots;
 use crate::operations::{Class, OperationError, Session};
 
@@ -18,6 +19,9 @@ struct Shown {
     raw_bytes: u64,
     added_bytes: u64,
     targets: Vec<String>,
+    /// What it holds as of when, and what it leaves out, where the catalog knows: the roots do not tell.
+    instants: Vec<Instant>,
+    gaps: Vec<Gap>,
 }
 
 #[derive(Serialize)]
@@ -62,12 +66,20 @@ pub async fn list(session: &Session, output: &Output, args: &SnapshotsArgs) -> R
                         raw_bytes: root.raw_bytes,
                         added_bytes: root.added_bytes,
                         targets: vec![],
+                        instants: vec![],
+                        gaps: vec![],
                     }
                 });
             entry.targets.push(target.name.to_string());
         }
     }
-    let summary = Summary { snapshots: shown.into_values().collect() };
+    let mut summary = Summary { snapshots: shown.into_values().collect() };
+    for shown in &mut summary.snapshots {
+        if let Some(row) = session.catalog.snapshot(&shown.snapshot).await? {
+            shown.instants = serde_json::from_str(&row.instants).unwrap_or_default();
+            shown.gaps = serde_json::from_str(&row.gaps).unwrap_or_default();
+        }
+    }
     output.result(&summary, || text(&summary));
     match failure {
         None => Ok(()),
@@ -91,5 +103,20 @@ fn text(summary: &Summary) -> String {
             shown.targets.join(", "),
         ]);
     }
-    table.render()
+    let mut text = table.render();
+    // The same would stand under most snapshots of a job; `--json` gives it for each.
+    let mut told = HashSet::new();
+    for newest in summary.snapshots.iter().rev().filter(|shown| told.insert(&shown.job)) {
+        let instants = if newest.instants.len() > 1 { newest.instants.as_slice() } else { &[] };
+        if !instants.is_empty() || !newest.gaps.is_empty() {
+            text.push_str(&format!("\n{} in snapshot {}:\n", newest.job, newest.snapshot));
+        }
+        for instant in instants {
+            text.push_str(&format!("  {} as of {}\n", instant.of, instant.at));
+        }
+        for gap in &newest.gaps {
+            text.push_str(&format!("  not in the backup: {} ({})\n", gap.what, gap.why));
+        }
+    }
+    text
 }

@@ -22,6 +22,8 @@ pub struct ScratchNeeds {
     pub extensions: Vec<(String, String)>,
     /// The role that made the source's cluster (oid 10): scratch is made by a role of the same name, so owners are equal.
     pub superuser: String,
+    /// Names the live system itself, which scratch must never be; empty where nothing does.
+    pub source_identity: String,
     /// libc locales, as `pg_database.datcollate` and `datctype` name them.
     pub locales: Vec<String>,
     /// `UTF8`.

@@ -86,7 +86,10 @@ pub async fn plan(session: &Session, job: &Job) -> Result<BackupPlan, OperationE
     let preflight = source.preflight(&context(session, job, work.path().to_owned())).await?;
     let mut targets = vec![];
     for target in session.targets(&job.backup.targets).await? {
+        let made_by_the_first_run =
+            !targets_known::is_known(&session.config.state, &target)? && target.target.awaits_initialise().await?;
         let (state, usable) = match read_info(&target).await {
+            _ if made_by_the_first_run => ("not there yet: it and a repository would be made".to_owned(), true),
             Ok(Some(info)) => (format!("holds repository {}", info.repository), true),
             Ok(None) if targets_known::is_known(&session.config.state, &target)? => {
                 (targets_known::emptied(&session.config.state, &target).to_string(), false)
@@ -519,7 +522,9 @@ async fn guard(session: &Session, job: &Job, record: &SourceRecord, written: &Wr
 
 fn rows(record: &SourceRecord, written: &Written) -> u64 {
     let by_name: HashMap<_, _> = written.parts.iter().map(|part| (&part.name, part.fingerprint.records)).collect();
-    record.groups.iter().flat_map(|group| &group.parts).filter_map(|part| by_name.get(part)).sum()
+    // Other groups hold lines of SQL, which nobody calls rows.
+    let counted = record.groups.iter().filter(|group| group.engine_count.is_some());
+    counted.flat_map(|group| &group.parts).filter_map(|part| by_name.get(part)).sum()
 }
 
 fn guide(kind: &dyn crate::sources::SourceKind, record: &SourceRecord, written: &Written) -> String {

@@ -1,5 +1,6 @@
 //! The story of a restore: choose, open, load into a running system or write parts as plain files.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,10 +109,9 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     session.phase(job, "open", "reading the snapshot's recipe");
     let (target, snapshot) = open(session, request).await?;
     let wanted = wanted_parts(&snapshot, &request.only)?;
-    let total = |field: fn(&crate::domain::Fingerprint) -> u64| -> u64 {
-        let prints = wanted.iter().filter_map(|name| snapshot.store.fingerprint(name));
-        prints.map(|print| field(&print)).sum()
-    };
+    let groups = snapshot.recipe.meta.source.groups.iter().filter(|group| group.engine_count.is_some());
+    let with_rows: HashSet<&PartName> = groups.flat_map(|group| &group.parts).collect();
+    let prints = || wanted.iter().filter_map(|name| Some((name, snapshot.store.fingerprint(name)?)));
     let mut outcome = RestoreOutcome {
         job: job.to_owned(),
         snapshot: snapshot.root.snapshot.to_string(),
@@ -122,8 +122,8 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
             Destination::Folder(folder) => folder.display().to_string(),
         },
         parts: wanted.len(),
-        bytes: total(|print| print.bytes),
-        rows: total(|print| print.records),
+        bytes: prints().map(|(_, print)| print.bytes).sum(),
+        rows: prints().filter(|(name, _)| with_rows.contains(name)).map(|(_, print)| print.records).sum(),
         warnings: vec![],
         files: vec![],
     };
@@ -191,9 +191,16 @@ fn wanted_parts(snapshot: &OpenSnapshot, only: &[String]) -> Result<Vec<PartName
     if only.is_empty() {
         return Ok(all);
     }
-    let groups = &snapshot.recipe.meta.source.groups;
+    let source = &snapshot.recipe.meta.source;
+    let groups = &source.groups;
     let mut wanted = vec![];
     for name in only {
+        // A database of several, whole: its parts lie below its name.
+        if source.instants.len() > 1 && source.instants.iter().any(|instant| instant.of == format!("database {name}")) {
+            let below = format!("{}/", PartName::component(name));
+            wanted.extend(all.iter().filter(|part| part.as_str().starts_with(&below)).cloned());
+            continue;
+        }
         let matches =
             |full: &str| full == name || full.ends_with(&format!("/{name}")) || full.ends_with(&format!(".{name}"));
         let of_groups: Vec<_> = groups.iter().filter(|group| matches(&group.name)).collect();

@@ -212,7 +212,8 @@ impl Test<'_> {
         let engine = scratch::registry::kind(&needs.engine).ok_or_else(|| {
             OperationError::new(Class::Unproven, format!("this machine lacks a scratch engine `{}`", needs.engine))
         })?;
-        let request = LeaseRequest { root, never: vec![], cancel: self.session.cancel.child_token() };
+        let never = Some(needs.source_identity.clone()).filter(|identity| !identity.is_empty()).into_iter().collect();
+        let request = LeaseRequest { root, never, cancel: self.session.cancel.child_token() };
         Ok(engine.lease(scratch.engines.get(&needs.engine), &needs, &request).await?)
     }
 

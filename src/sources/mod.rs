@@ -98,7 +98,7 @@ pub struct Countable {
 #[derive(Debug, Clone)]
 pub struct LoadRequest {
     pub place: Place,
-    /// Names of groups or parts; empty means everything.
+    /// Names of groups or parts, or of whole databases where there are several; empty means everything.
     pub only: Vec<String>,
     /// The names of the databases that may be loaded over although they are not empty, as the user typed them.
     pub overwrite: Vec<String>,

@@ -24,6 +24,10 @@ pub trait Target: Send + Sync {
     /// Makes what must exist before the first object (a folder), for a new repository only: no other call creates the
     /// place, so that an unmounted disk is never filled by mistake. Repeating it is harmless.
     async fn initialise(&self) -> Result<(), TargetError>;
+    /// Whether the place itself is still to be made by [`Target::initialise`].
+    async fn awaits_initialise(&self) -> Result<bool, TargetError> {
+        Ok(false)
+    }
     /// Stores the object; repeating a `put` is harmless.
     async fn put(&self, object: &SealedObject) -> Result<(), TargetError>;
     /// Reads a whole object of at most `size_max` bytes; a larger one is [`TargetError::Oversized`], unread.

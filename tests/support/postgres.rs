@@ -40,6 +40,7 @@ const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=
 pub(crate) struct TestServer {
     root: tempfile::TempDir,
     bin: PathBuf,
+    environment: Vec<(String, String)>,
     guard: Option<Child>,
 }
 
@@ -62,9 +63,7 @@ impl TestServer {
 
     /// A server from the programs in `bin`.
     pub(crate) fn start_in(bin: &Path, settings: &[(&str, &str)]) -> Self {
-        let root = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
-        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        user::give(root.path(), user::server_user().as_ref()).unwrap();
+        let root = folder();
         let data = root.path().join("data");
         if bin.join("pg_resetwal").exists() {
             copy(&template(bin), &data);
@@ -74,15 +73,41 @@ impl TestServer {
         } else {
             initdb(bin, &data);
         }
-        let mut config = std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
-        config.write_all(FAST.as_bytes()).unwrap();
-        writeln!(config, "listen_addresses = ''\nunix_socket_directories = '{}'", root.path().display()).unwrap();
-        for (name, value) in settings {
-            writeln!(config, "{name} = '{}'", value.replace('\'', "''")).unwrap();
-        }
-        let mut server = Self { root, bin: bin.to_owned(), guard: None };
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))
+            .unwrap()
+            .write_all(FAST.as_bytes())
+            .unwrap();
+        configure(root.path(), settings);
+        Self::run_in(root, bin, &[])
+    }
+
+    fn run_in(root: tempfile::TempDir, bin: &Path, environment: &[(&str, &str)]) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut server = Self { root, bin: bin.to_owned(), environment, guard: None };
         server.resume();
         server
+    }
+
+    /// A server of the newest installed major whose processes see more of an environment.
+    pub(crate) fn start_with_env(environment: &[(&str, &str)]) -> Self {
+        let mut server = Self::start();
+        server.stop();
+        server.environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        server.resume();
+        server
+    }
+
+    /// A hot standby that streams from this server.
+    pub(crate) fn standby(&self, settings: &[(&str, &str)]) -> Self {
+        let root = folder();
+        let mut backup = as_server(&client_program(&self.bin, "pg_basebackup"));
+        backup.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", "postgres", "-h"]).arg(self.root.path());
+        run(backup.arg("-D").arg(root.path().join("data")));
+        configure(root.path(), settings);
+        Self::run_in(root, &self.bin, &[])
     }
 
     /// Starts it again after [`TestServer::stop`], on the same data.
@@ -90,6 +115,7 @@ impl TestServer {
         assert!(self.guard.is_none(), "the server runs already");
         let mut command = as_server(Path::new("sh"));
         command.args(["-c", GUARD, "guard"]).arg(self.bin.join("postgres")).arg("-D").arg(self.data());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("LOG", self.log_file()).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let mut guard = command.spawn().unwrap();
         let start = Instant::now();
@@ -280,6 +306,22 @@ fn template(bin: &Path) -> PathBuf {
         assert!(cached.exists(), "{}: {error}", cached.display());
     }
     cached
+}
+
+fn folder() -> tempfile::TempDir {
+    let root = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    user::give(root.path(), user::server_user().as_ref()).unwrap();
+    root
+}
+
+/// Later lines of the file override earlier ones.
+fn configure(root: &Path, settings: &[(&str, &str)]) {
+    let mut config = std::fs::OpenOptions::new().append(true).open(root.join("data/postgresql.conf")).unwrap();
+    writeln!(config, "listen_addresses = ''\nunix_socket_directories = '{}'", root.display()).unwrap();
+    for (name, value) in settings {
+        writeln!(config, "{name} = '{}'", value.replace('\'', "''")).unwrap();
+    }
 }
 
 fn initdb(bin: &Path, data: &Path) {

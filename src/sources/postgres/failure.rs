@@ -4,6 +4,9 @@ use super::wire::{ServerError, WireError};
 use crate::sources::SourceError;
 use crate::system::process::ProcessError;
 
+/// The standby had to replay what the backup's locks or snapshot stood against.
+const RECOVERY_HINT: &str = "set `hot_standby_feedback = on` or a larger `max_standby_streaming_delay` on the standby";
+
 /// Gives an error of the wire its class and its hint. `what` says what was being done, and where.
 pub(super) fn wire(what: impl Into<String>, error: WireError) -> SourceError {
     let what = what.into();
@@ -45,7 +48,7 @@ pub(super) fn wire(what: impl Into<String>, error: WireError) -> SourceError {
 fn server(what: String, why: String, error: &ServerError) -> SourceError {
     let hint = |text: &str| text.to_owned();
     if error.message.contains("conflict with recovery") {
-        let hint = hint("set `hot_standby_feedback = on` or a larger `max_standby_streaming_delay` on the standby");
+        let hint = hint(RECOVERY_HINT);
         return SourceError::Changed { what, why, hint };
     }
     match error.sqlstate.as_str() {
@@ -85,9 +88,12 @@ fn server(what: String, why: String, error: &ServerError) -> SourceError {
 pub(super) fn process(what: impl Into<String>, error: &ProcessError) -> SourceError {
     let (what, why) = (what.into(), error.to_string());
     // `--lock-wait-timeout` is a statement timeout to the server.
-    let waited = ["conflict with recovery", "could not obtain lock", "lock timeout", "statement timeout"];
+    if why.contains("conflict with recovery") {
+        return SourceError::Changed { what, why, hint: RECOVERY_HINT.to_owned() };
+    }
+    let waited = ["could not obtain lock", "lock timeout", "statement timeout"];
     if waited.iter().any(|words| why.contains(words)) {
-        let hint = "another session took or waits for an exclusive lock, or the standby replayed one".to_owned();
+        let hint = "another session took or waits for an exclusive lock".to_owned();
         return SourceError::Changed { what, why, hint };
     }
     if why.contains("permission denied") {

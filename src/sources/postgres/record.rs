@@ -69,7 +69,7 @@ pub struct DatabaseRecord {
     pub archive: Option<PartName>,
     /// SQL, one `setval` a line.
     pub sequences: PartName,
-    /// SQL: one line that makes each object, then one `lo_put` a line.
+    /// SQL, a statement a line: what makes each object, then its bytes by `lo_put`.
     pub large_objects: PartName,
     pub inventory: PartName,
     pub tables: Vec<TableRecord>,

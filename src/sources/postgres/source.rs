@@ -75,7 +75,9 @@ impl PostgresSource {
             // A role may be allowed into no other database than those of the job.
             options = options.with_database(first);
         }
-        let (server, connection) = server::inspect(&options, &self.settings, &context.cancel).await?;
+        let (mut server, connection) = server::inspect(&options, &self.settings, &context.cancel).await?;
+        // Of a standby's unlogged tables no rows were dumped, so the repetition reads none either.
+        server.standby |= self.like.as_ref().is_some_and(|like| like.standby);
         Ok((server, connection, options))
     }
 

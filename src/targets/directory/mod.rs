@@ -106,6 +106,15 @@ impl Target for DirectoryTarget {
         self.blocking(Folder::initialise).await
     }
 
+    async fn awaits_initialise(&self) -> Result<bool, TargetError> {
+        self.blocking(|folder| match std::fs::symlink_metadata(&folder.root) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(folder.failed("looking at the folder", error)),
+        })
+        .await
+    }
+
     async fn put(&self, object: &SealedObject) -> Result<(), TargetError> {
         let object = object.clone();
         self.blocking(move |folder| folder.put(object.key(), object.bytes())).await

@@ -15,6 +15,7 @@ mod script;
 mod statements;
 mod trouble;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use guide::loading_guide;
@@ -22,7 +23,7 @@ pub use needs::needs;
 
 use super::client;
 use super::record::{DatabaseRecord, PostgresRecord};
-use super::wire::{ConnectOptions, Connection, WireError};
+use super::wire::{ConnectOptions, Connection, Host, WireError};
 use crate::domain::{Event, PartStore, SourceRecord};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 use archive::{Archive, Section};
@@ -39,10 +40,14 @@ pub async fn load(
     store: Arc<dyn PartStore>,
     request: &LoadRequest,
 ) -> Result<LoadReport, SourceError> {
-    let details = PostgresRecord::of(record)?;
+    let mut details = PostgresRecord::of(record)?;
     let options = ConnectOptions::parse(&request.place.url, request.place.password.clone())
         .map_err(|error| trouble::wire("destination", error))?;
-    if !request.only.is_empty() {
+    if details.databases.len() > 1
+        && request.only.iter().any(|name| details.databases.iter().any(|it| it.name == *name))
+    {
+        details.databases = whole_databases(details.databases, &request.only)?;
+    } else if !request.only.is_empty() {
         return only::load(context, record, &details, &store, &options, request).await;
     }
     let names: Vec<&str> = names(&details, &options, request);
@@ -50,7 +55,7 @@ pub async fn load(
     let server = place::inspect(&mut maintenance).await?;
     let mut report = LoadReport::default();
     let targets = targets(&mut maintenance, &server, &details, &names, request).await?;
-    let client = client_for(&server, &details, request).await?;
+    let client = client_for(&mut maintenance, &server, &details, request).await?;
     if server.version_num / 10_000 < details.server_version_num / 10_000 {
         report.warnings.push(format!(
             "the server is {} and the snapshot is of {}: a newer definition may not load",
@@ -93,6 +98,18 @@ pub async fn load(
     Ok(report)
 }
 
+/// The databases that `only` names, each of them whole.
+fn whole_databases(databases: Vec<DatabaseRecord>, only: &[String]) -> Result<Vec<DatabaseRecord>, SourceError> {
+    match only.iter().find(|name| !databases.iter().any(|database| database.name == **name)) {
+        None => Ok(databases.into_iter().filter(|database| only.contains(&database.name)).collect()),
+        Some(other) => Err(SourceError::Refused {
+            what: format!("`--only {}`", only.join(" ")),
+            why: format!("`{other}` is no database of the snapshot, and the others are"),
+            hint: "restore databases and tables one after the other".to_owned(),
+        }),
+    }
+}
+
 /// A session for what concerns whole databases, from outside of those that may be replaced; the URL's need not exist.
 async fn maintenance(options: &ConnectOptions, names: &[&str], context: &Context) -> Result<Connection, SourceError> {
     for database in ["postgres", "template1"].into_iter().filter(|database| !names.contains(database)) {
@@ -129,14 +146,26 @@ async fn targets<'r>(
     Ok(targets)
 }
 
-/// `pg_restore` must not be older than the `pg_dump` that wrote the archive. Where a restore test finds none, the machine lacks
-/// something and the backup has not failed.
-async fn client_for(server: &Server, details: &PostgresRecord, request: &LoadRequest) -> Result<Client, SourceError> {
+/// `pg_restore` must not be older than the `pg_dump` that wrote the archive; a later one would send settings that this server
+/// does not know. A server on this machine brings its own. Where a restore test finds none, the machine lacks something and
+/// the backup has not failed.
+async fn client_for(
+    connection: &mut Connection,
+    server: &Server,
+    details: &PostgresRecord,
+    request: &LoadRequest,
+) -> Result<Client, SourceError> {
     let tool = details.tools.iter().find(|tool| tool.program == "pg_dump");
     let wrote = tool.and_then(|tool| tool.version.split('.').next()?.parse().ok());
-    // A later one would send settings that this server does not know.
     let major = wrote.unwrap_or(server.version_num / 10_000);
-    let found = client::find_also_in(&request.programs, major).await;
+    let mut folders = request.programs.clone();
+    if matches!(connection.options().host, Host::Unix(_)) {
+        let sql = "SELECT setting FROM pg_catalog.pg_config() WHERE name = 'BINDIR'";
+        // Only superusers may ask; for others the usual places must do.
+        let rows = connection.query(sql).await.unwrap_or_default();
+        folders.extend(rows.first().and_then(|row| row.text(0)).map(PathBuf::from));
+    }
+    let found = client::find_also_in(&folders, major).await;
     found.map_err(|error| match error {
         SourceError::Refused { .. } if request.scratch => {
             SourceError::Lacks(vec![format!("`pg_restore` {major} or later")])
@@ -212,8 +241,10 @@ impl DatabaseLoad<'_> {
         report.rows += loaded.rows;
         report.bytes += loaded.bytes;
         let mut connection = rows::open(options, &self.context.cancel).await?;
+        // Like `pg_restore --no-owner`: only a superuser gives things away.
+        let ours = |line: &str| self.superuser || !line.starts_with("ALTER LARGE OBJECT ");
         for part in [sequences, large_objects] {
-            script::run(&mut connection, self.store, part, |_| true).await?;
+            script::run(&mut connection, self.store, part, ours).await?;
         }
         connection.close().await;
         if let Some(archive) = archive {

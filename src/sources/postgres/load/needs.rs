@@ -25,6 +25,7 @@ pub fn needs(record: &SourceRecord) -> ScratchNeeds {
         major: details.server_version_num / 10_000,
         extensions: extensions.into_iter().collect(),
         superuser: details.superuser.clone(),
+        source_identity: details.system_identifier.clone(),
         locales: locales.into_iter().collect(),
         // The cluster's own encoding matters to nothing that is loaded: each database brings its own.
         encoding: details.databases.first().map(|database| database.encoding.clone()).unwrap_or_default(),

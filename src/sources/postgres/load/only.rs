@@ -41,7 +41,7 @@ pub(super) async fn load(
     for (_, table) in &chosen {
         require_absent(&mut connection, table).await?;
     }
-    let client = client_for(&server, details, request).await?;
+    let client = client_for(&mut connection, &server, details, request).await?;
     let part = database.archive.as_ref().ok_or_else(|| {
         refused("the tables asked for", "the snapshot holds no definitions", "restore them into a folder: `--to DIR`")
     })?;
