@@ -84,5 +84,5 @@ impl Circle {
 
 fn summary(stdout: &str) -> serde_json::Value {
     let lines = stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter(|line| line["event"] == "summary").last().unwrap()
+    lines.rev().find(|line| line["event"] == "summary").unwrap()
 }
