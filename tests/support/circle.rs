@@ -1,5 +1,6 @@
 //! The whole circle in a folder of its own: a configuration, one target, the real binary and the real operations.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat::cli::init::RecoveryKey;
@@ -29,6 +30,7 @@ impl Circle {
         let path = |name: &str| folder.path().join(name);
         let key = RecoveryKey::generate();
         std::fs::write(path("identity"), key.file_text()).unwrap();
+        std::fs::set_permissions(path("identity"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let recipient = &key.recipient;
         let main = format!(
             "state = \"state\"\n[keys]\nrecipients = [\"{recipient}\"]\nidentity = {{ file = \"identity\" }}\n\
