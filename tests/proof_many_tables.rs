@@ -7,8 +7,8 @@ use crate::support::postgres::TestServer;
 
 const TABLES: usize = 4_000;
 const BATCH: usize = 500;
-/// The most that backup and restore may hold, whatever the number of tables.
-const RSS_KIB_MAX: u64 = 256 << 10;
+/// The most that backup and restore test may hold. Each table adds about 10 KiB, so five times as many stay below 256 MiB.
+const RSS_KIB_MAX: u64 = 96 << 10;
 
 /// Runs the binary and returns the most memory that it held, KiB.
 fn peak(circle: &Circle, arguments: &[&str]) -> u64 {
@@ -36,8 +36,9 @@ fn thousands_of_tables_are_proven_in_bounded_memory() {
         source.psql(
             "many",
             &format!(
-                "do $$ begin for n in {from} .. {} loop execute format('create table t%s (id int primary key, text text); \
-                 insert into t%s values (1, %L), (2, null)', n, n, n); end loop; end $$",
+                "do $$ begin for n in {from} .. {} loop execute format('create table t%s (id int %s, m int); \
+                 insert into t%s values (1, %s), (2, null)', n, case when n % 4 = 0 then 'primary key' end, n, n); \
+                 end loop; end $$",
                 (from + BATCH).min(TABLES) - 1
             ),
         );
@@ -46,5 +47,4 @@ fn thousands_of_tables_are_proven_in_bounded_memory() {
     let backup = peak(&circle, &["-q", "backup", "now"]);
     let test = peak(&circle, &["-q", "restore-test"]);
     assert!(backup <= RSS_KIB_MAX && test <= RSS_KIB_MAX, "backup {backup} KiB, restore test {test} KiB");
-    eprintln!("PEAK {backup} {test}");
 }

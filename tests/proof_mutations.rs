@@ -212,7 +212,7 @@ async fn a_change_in_the_second_of_two_databases_is_named_with_its_database() {
     assert_eq!(evidence.groups, 3, "the groups of `a` are equal");
     let place = loaded.lease.place("a");
     let tables = [("public".to_owned(), "t".to_owned())];
-    let counted = client::count_rows(&place, Some("a"), &tables, Duration::from_secs(60)).await.unwrap();
+    let counted = client::count_rows(&place, Some("a"), &tables, Duration::from_mins(1)).await.unwrap();
     assert_eq!(counted, [1000]);
     loaded.lease.release().await.unwrap();
 }

@@ -25,7 +25,7 @@ use crate::sources::{Context, SourceError, SourceKind};
 /// Groups whose differing rows are counted one by one; a side of each buffers 16 KiB.
 const GROUPS_COUNTED_MAX: usize = 1_000;
 /// The ordinary client's limit for one count.
-const COUNT_LIMIT: Duration = Duration::from_secs(3600);
+const COUNT_LIMIT: Duration = Duration::from_hours(1);
 
 /// A snapshot and the scratch instance that it was loaded into.
 pub struct Restored<'a> {
@@ -117,7 +117,9 @@ impl Restored<'_> {
         for (name, parts, restored, read) in stated {
             let files = restored.iter().filter_map(|part| results.files.remove(part)).collect();
             if let Some(mut found) = self.compare_statements(parts, files, read).await? {
-                found.iter_mut().for_each(|mismatch| self.add_database(name, mismatch));
+                for mismatch in &mut found {
+                    self.add_database(name, mismatch);
+                }
                 groups.replace(name, found);
             }
         }
@@ -205,7 +207,9 @@ impl Restored<'_> {
             })
             .await
             .map_err(bug)??;
-            found.mismatches.iter_mut().for_each(|mismatch| self.add_database(name.as_str(), mismatch));
+            for mismatch in &mut found.mismatches {
+                self.add_database(name.as_str(), mismatch);
+            }
             total.mismatches.extend(found.mismatches);
             for (kind, count) in found.equal_by_kind {
                 *total.equal_by_kind.entry(kind).or_default() += count;

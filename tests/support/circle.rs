@@ -1,5 +1,6 @@
 //! The whole circle in a folder of its own: a configuration, one target, the real binary and the real operations.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat::cli::init::RecoveryKey;
@@ -29,6 +30,7 @@ impl Circle {
         let path = |name: &str| folder.path().join(name);
         let key = RecoveryKey::generate();
         std::fs::write(path("identity"), key.file_text()).unwrap();
+        std::fs::set_permissions(path("identity"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let recipient = &key.recipient;
         let main = format!(
             "state = \"state\"\n[keys]\nrecipients = [\"{recipient}\"]\nidentity = {{ file = \"identity\" }}\n\
@@ -84,5 +86,5 @@ impl Circle {
 
 fn summary(stdout: &str) -> serde_json::Value {
     let lines = stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter(|line| line["event"] == "summary").last().unwrap()
+    lines.rev().find(|line| line["event"] == "summary").unwrap()
 }

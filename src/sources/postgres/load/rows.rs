@@ -16,6 +16,8 @@ use crate::sources::postgres::session;
 use crate::sources::postgres::wire::{ConnectOptions, Connection, quote_ident, quote_qualified};
 use crate::sources::{Context, SourceError};
 
+/// Below this a `TRUNCATE`, which makes new files for the table, costs more than the log that it saves.
+const TRUNCATE_BYTES_MIN: u64 = 256 << 10;
 const ADVANCE_EVERY: Duration = Duration::from_millis(250);
 
 /// One `COPY`: a part of a table.
@@ -110,8 +112,10 @@ pub(super) async fn load(
 fn pieces(tables: &[TableRecord], store: &dyn PartStore, fresh: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (index, table) in tables.iter().enumerate() {
+        let bytes_of = |part: &PartName| store.fingerprint(part).map_or(0, |fingerprint| fingerprint.bytes);
         // Rows of an extension's own table stand beside those that the extension brought.
-        let whole = fresh && table.parts.len() == 1 && !table.filtered;
+        let whole =
+            fresh && !table.filtered && matches!(&table.parts[..], [part] if bytes_of(part) >= TRUNCATE_BYTES_MIN);
         let mut sql = copy_sql(table);
         if whole {
             sql.push_str(" WITH (FREEZE)");
@@ -122,7 +126,7 @@ fn pieces(tables: &[TableRecord], store: &dyn PartStore, fresh: bool) -> Vec<Pie
                 part: part.clone(),
                 sql: sql.clone(),
                 truncate: whole.then(|| format!("TRUNCATE ONLY {}", quote_qualified(&table.schema, &table.name))),
-                bytes: store.fingerprint(part).map_or(0, |fingerprint| fingerprint.bytes),
+                bytes: bytes_of(part),
             });
         }
     }
