@@ -4,11 +4,9 @@
 mod architecture;
 mod checks;
 mod config;
-#[path = "support/dump_server.rs"]
-mod dump_server;
-mod golden;
 mod end_to_end;
 mod faults;
+mod golden;
 mod init;
 mod inventory;
 mod majors;

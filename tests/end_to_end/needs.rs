@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::support::installation::Installation;
 use crate::support::postgres::{TestServer, client_directory, major_directory, output, plain};
+use crate::support::site::Installation;
 
 #[test]
 fn a_locale_that_the_machine_lacks_is_named() {

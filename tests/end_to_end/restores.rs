@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::postgres_load::{ODD, SCHEMA, content};
-use crate::support::installation::Installation;
 use crate::support::postgres::{TestServer, plain};
+use crate::support::site::Installation;
 
 fn shop() -> (TestServer, Installation) {
     let server = TestServer::start();

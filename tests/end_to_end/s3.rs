@@ -2,9 +2,9 @@
 
 use std::sync::mpsc;
 
-use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
 use crate::support::s3::{ACCESS_KEY, Cut, Proxy, S3Server, SECRET_KEY};
+use crate::support::site::Installation;
 
 fn target(address: std::net::SocketAddr) -> String {
     format!(

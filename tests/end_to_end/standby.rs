@@ -1,7 +1,7 @@
 //! Backups from a hot standby.
 
-use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
+use crate::support::site::Installation;
 
 #[test]
 fn a_standby_is_backed_up_and_proven_and_its_unlogged_tables_are_a_gap() {
@@ -40,7 +40,7 @@ fn a_conflict_with_recovery_says_which_settings_of_the_standby_prevent_it() {
 }
 
 /// An exclusive lock that the primary takes is replayed on the standby, against the locks that the backup holds there.
-fn conflict(primary: &TestServer, lifeboat: &Installation) -> crate::support::installation::Outcome {
+fn conflict(primary: &TestServer, lifeboat: &Installation) -> crate::support::site::Outcome {
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -278,13 +278,15 @@ fn about_sequence(record: &str) -> Option<Statement> {
 }
 
 fn about_large_object(record: &str) -> Option<Statement> {
-    if let Some(made) = record.strip_prefix("SELECT pg_catalog.lo_create(") {
-        let (oid, _) = made.split_once(')')?;
-        let (_, rest) = record.split_once("; ").unwrap_or_default();
-        return Some(Statement { what: format!("large object {oid}"), value: rest.trim_end().to_owned() });
-    }
-    let arguments = record.strip_prefix("SELECT pg_catalog.lo_put(")?.trim_end().strip_suffix(");")?;
-    let mut arguments = arguments.splitn(3, ", ");
+    let record = record.trim_end();
+    let Some(arguments) = record.strip_prefix("SELECT pg_catalog.lo_put(") else {
+        // One that makes it, gives it away, grants, comments or labels.
+        let made = record.strip_prefix("SELECT pg_catalog.lo_create(");
+        let (_, about) = made.map(|rest| ("", rest)).or_else(|| record.split_once("LARGE OBJECT "))?;
+        let oid: String = about.chars().take_while(char::is_ascii_digit).collect();
+        return Some(Statement { what: format!("large object {oid}"), value: record.to_owned() });
+    };
+    let mut arguments = arguments.strip_suffix(");")?.splitn(3, ", ");
     let (oid, offset, bytes) = (arguments.next()?, arguments.next()?, arguments.next()?);
     let digits = unquote(bytes)?.strip_prefix("\\x")?.to_owned();
     let value = format!("{} bytes at {offset}: {digits}", digits.len() / 2);
@@ -328,6 +330,8 @@ mod tests {
         let record = "SELECT pg_catalog.lo_put(70001, 262144, '\\x00ff');\n";
         let expected = Statement { what: "large object 70001".to_owned(), value: "2 bytes at 262144: 00ff".to_owned() };
         assert_eq!(statements("db/large-objects").unwrap()(record), Some(expected));
+        let record = "SET SESSION AUTHORIZATION a; GRANT SELECT ON LARGE OBJECT 7 TO b; RESET SESSION AUTHORIZATION;\n";
+        assert_eq!(statements("db/large-objects").unwrap()(record).unwrap().what, "large object 7");
         assert!(statements("db/table/public.sequences").is_none());
     }
 
