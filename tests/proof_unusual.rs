@@ -81,7 +81,6 @@ fn a_database_without_the_schema_public_and_without_plpgsql_is_restored_without_
     proven(&outcome);
     assert_eq!((equal(&outcome, "schema"), equal(&outcome, "extension")), (1, 0));
 
-    source.create_database("again");
     let ran = circle.run(&["restore", "job", "--to", &source.url("elsewhere")]);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(source.psql("elsewhere", "select count(*) from pg_namespace where nspname = 'public'"), "0");
