@@ -6,8 +6,8 @@ mod checks;
 mod config;
 #[path = "support/dump_server.rs"]
 mod dump_server;
-mod faults;
 mod end_to_end;
+mod faults;
 mod init;
 mod inventory;
 mod majors;

@@ -39,7 +39,8 @@ impl Loaded {
         let target = session.target(&job.backup.targets[0]).await.unwrap();
         let listing = snapshots::list(&session, &target).await.unwrap();
         let found = snapshots::choose(&listing, &job.name, &Selector::Latest).unwrap();
-        let snapshot = snapshots::open(&session, &target, &[], found, &session.identities().await.unwrap()).await.unwrap();
+        let snapshot =
+            snapshots::open(&session, &target, &[], found, &session.identities().await.unwrap()).await.unwrap();
         let record = &snapshot.recipe.meta.source;
         let folder = || tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
         let (root, work) = (folder(), folder());
