@@ -30,7 +30,6 @@ pub fn try_lock_file(file: &Path) -> Result<Option<Lock>, OperationError> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn failed(file: &Path, why: std::io::Error) -> OperationError {
     OperationError::new(Class::Bug, format!("the lock `{}` cannot be taken", file.display())).cause(why)
 }

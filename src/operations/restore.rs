@@ -64,8 +64,8 @@ pub async fn open(session: &Session, request: &Request) -> Result<(OpenTarget, O
     for target in &targets {
         match snapshots::list(session, target).await {
             Ok(listing) => {
-                let lost = snapshots::lost_newest(session, target, &request.job, &listing).await?;
-                for problem in listing.problems.iter().chain(&lost) {
+                let rolled_back = snapshots::lost_newest(session, target, &request.job, &listing).await?;
+                for problem in listing.problems.iter().chain(&rolled_back) {
                     session.warn(request.job.as_str(), format!("target `{}`: {problem}", target.name));
                 }
                 held.push((target, listing));

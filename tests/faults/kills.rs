@@ -30,7 +30,7 @@ fn a_backup_killed_at_any_moment_leaves_no_half_snapshot_and_the_next_one_succee
     const KILLS: u32 = 20;
     let mut random = seed();
     let targets = ["one", "two"];
-    let server = server_with(&format!("{SMALL}{}", bulk(6)));
+    let server = server_with(&format!("{SMALL}{}", bulk(2)));
     let boat = Lifeboat::with_job(&server, "app", &targets);
     let begun = Instant::now();
     boat.backup().expect(0);
@@ -78,7 +78,7 @@ fn sessions(server: &crate::support::postgres::TestServer) -> String {
 fn a_restore_test_killed_at_any_moment_leaves_no_scratch_server() {
     const KILLS: u32 = 6;
     let mut random = seed();
-    let server = server_with(&format!("{SMALL}{}", bulk(4)));
+    let server = server_with(&format!("{SMALL}{}", bulk(1)));
     let boat = Lifeboat::with_job(&server, "app", &["one"]);
     boat.backup().expect(0);
     let begun = Instant::now();

@@ -15,15 +15,20 @@ fn a_damaged_catalog_is_set_aside_and_a_lost_one_started_anew() {
     let file = boat.state().join("catalog.sqlite");
     let snapshots = boat.snapshots();
 
+    let without_its_journal = || {
+        for suffix in ["-wal", "-shm"] {
+            let _there_is_not_always_one = std::fs::remove_file(format!("{}{suffix}", file.display()));
+        }
+    };
+    without_its_journal();
     std::fs::write(&file, "this is no database, and long enough to be taken for one".repeat(100)).unwrap();
     let ended = boat.backup().expect(0).says(&["damaged", "set aside", "catalog.sqlite.damaged"]);
     assert!(ended.stderr.contains("history starts anew"));
     assert!(boat.state().join("catalog.sqlite.damaged").exists());
     assert_eq!(boat.snapshots()[..2], snapshots[..]);
 
-    for suffix in ["", "-wal", "-shm"] {
-        let _there_is_not_always_one = std::fs::remove_file(format!("{}{suffix}", file.display()));
-    }
+    without_its_journal();
+    std::fs::remove_file(&file).unwrap();
     assert_eq!(boat.snapshots()[..2], snapshots[..], "`snapshots` needs the catalog");
     recovers(&boat, &["one", "two"]);
     // The chain went on: no number twice, none left out.

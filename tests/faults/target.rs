@@ -9,7 +9,7 @@ use crate::support::lifeboat::{Ended, Lifeboat, files, finish};
 use crate::support::postgres::{TestServer, plain};
 
 /// More than one pack, so that a run is under way for a while.
-const LARGE: usize = 60;
+const LARGE: usize = 90;
 
 /// The command, run where `folder` is a disk of so many kilobytes; then what is left half-written there is counted.
 ///
@@ -42,6 +42,7 @@ fn a_full_target_is_named_and_nothing_half_written_stays() {
     boat.backup().refuses(1, &["held a repository and shows none now", "is it mounted"]);
     boat.assert_sound(&["one"]);
     std::fs::remove_file(boat.state().join("targets/one")).unwrap();
+    boat.backup().expect(0);
     recovers(&boat, &["one"]);
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn database(
     let skip = like.map_or(&[][..], |like| &like.unlisted_kinds);
 
     let plan = Arc::new(plan(&prefix, &held.listing, job, like));
-    record.unlisted_kinds = run(job, options, &mut held, &plan, (&record, skip), &sequences).await?;
+    record.unlisted_kinds = Box::pin(run(job, options, &mut held, &plan, (&record, skip), &sequences)).await?;
     gaps.extend(record.unlisted_kinds.iter().map(|kind| Gap {
         what: format!("comparison of objects of kind `{kind}`"),
         why: "permission denied: the role could not list them".to_owned(),

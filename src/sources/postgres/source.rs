@@ -127,7 +127,7 @@ impl PostgresSource {
                 phase: "dump".to_owned(),
                 detail: format!("database {}", options.database),
             });
-            dumped.push(dump::database(&job, options, *like).await?);
+            dumped.push(Box::pin(dump::database(&job, options, *like)).await?);
         }
         Ok(dumped)
     }
@@ -184,7 +184,7 @@ impl Source for PostgresSource {
             }
         };
         let dump_all = self.dump_all(context, &sink, &server, client.as_ref(), &databases);
-        let ((), dumped) = first_cause::both(write_globals, dump_all).await?;
+        let ((), dumped) = Box::pin(first_cause::both(write_globals, dump_all)).await?;
         self.record(&server, client.as_ref(), globals, dumped)
     }
 }

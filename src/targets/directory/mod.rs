@@ -157,7 +157,12 @@ impl Folder {
         // From the top, so that every new level is durable within its parent.
         let levels: Vec<&Path> = self.root.ancestors().filter(|level| !level.as_os_str().is_empty()).collect();
         for level in levels.into_iter().rev() {
-            if make_folder(level).map_err(failed)? {
+            let made = make_folder(level);
+            if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
+                let why = format!("`{}` is not a folder", level.display());
+                return Err(TargetError::Unreachable { place: self.place.clone(), why });
+            }
+            if made.map_err(failed)? {
                 sync_parent(level).map_err(failed)?;
             }
         }
