@@ -7,10 +7,6 @@ mod config;
 mod end_to_end;
 mod faults;
 mod golden;
-#[path = "support/dump_server.rs"]
-mod dump_server;
-mod end_to_end;
-mod faults;
 mod init;
 mod inventory;
 mod majors;
