@@ -1,6 +1,7 @@
 //! `snapshots`: what each target holds, by its own roots.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write;
 
 use serde::Serialize;
 
@@ -89,6 +90,7 @@ pub async fn list(session: &Session, output: &Output, args: &SnapshotsArgs) -> R
 }
 
 fn text(summary: &Summary) -> String {
+    const HOLDS: &str = "a String takes every write";
     if summary.snapshots.is_empty() {
         return "no snapshots".to_owned();
     }
@@ -109,13 +111,13 @@ fn text(summary: &Summary) -> String {
     for newest in summary.snapshots.iter().rev().filter(|shown| told.insert(&shown.job)) {
         let instants = if newest.instants.len() > 1 { newest.instants.as_slice() } else { &[] };
         if !instants.is_empty() || !newest.gaps.is_empty() {
-            text.push_str(&format!("\n{} in snapshot {}:\n", newest.job, newest.snapshot));
+            writeln!(text, "\n{} in snapshot {}:", newest.job, newest.snapshot).expect(HOLDS);
         }
         for instant in instants {
-            text.push_str(&format!("  {} as of {}\n", instant.of, instant.at));
+            writeln!(text, "  {} as of {}", instant.of, instant.at).expect(HOLDS);
         }
         for gap in &newest.gaps {
-            text.push_str(&format!("  not in the backup: {} ({})\n", gap.what, gap.why));
+            writeln!(text, "  not in the backup: {} ({})", gap.what, gap.why).expect(HOLDS);
         }
     }
     text
