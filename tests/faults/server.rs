@@ -84,7 +84,7 @@ fn a_table_that_is_locked_exclusively_ends_the_run_after_its_lock_timeout() {
     let server = server_with(SMALL);
     let boat = Lifeboat::new(&["one"]);
     boat.job("app", &server.url("app"), "lock_timeout = \"1s\"", "");
-    let holder = Session::start(&server, "begin; lock table entry in access exclusive mode; select 'locked'");
+    let mut holder = Session::start(&server, "begin; lock table entry in access exclusive mode; select 'locked'");
     holder.wait_for(&server, "locktype = 'relation' and mode = 'AccessExclusiveLock' and granted");
     boat.backup().refuses(1, &["lock timeout", "exclusive lock", "lock_timeout"]);
     boat.assert_sound(&["one"]);
@@ -225,7 +225,8 @@ impl Session {
     }
 
     /// Until `pg_locks` shows such a row.
-    pub(super) fn wait_for(&self, server: &TestServer, lock: &str) {
+    pub(super) fn wait_for(&mut self, server: &TestServer, lock: &str) {
+        assert!(self.0.try_wait().unwrap().is_none(), "the session ended before it had its lock");
         for _ in 0..500 {
             if server.psql("app", &format!("select count(*) from pg_locks where {lock}")) != "0" {
                 return;
@@ -243,7 +244,7 @@ impl Drop for Session {
     }
 }
 
-/// PgBouncer on a unix socket of its own, before a test server. It ends when the pipe to the test closes.
+/// `PgBouncer` on a unix socket of its own, before a test server. It ends when the pipe to the test closes.
 struct Pooler {
     folder: tempfile::TempDir,
     guard: Child,
