@@ -100,7 +100,7 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
          create table two as table one; create table other (i int);",
     );
     let boat = Lifeboat::new(&["one"]);
-    boat.job("app", &server.url("app"), "lock_timeout = \"20s\"", "");
+    boat.job("app", &server.url("app"), "lock_timeout = \"5s\"", "");
     let stop = AtomicBool::new(false);
     let ended: Vec<_> = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -120,9 +120,11 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
                 if let Err(error) = server.try_psql("app", &sql) {
                     assert!(error.contains("40P01"), "{error}");
                 }
+                // A run begins anew when the tables change under it, and has to get through in the end.
+                std::thread::sleep(Duration::from_millis(250));
             }
         });
-        let ended = (0..4).map(|_| boat.backup()).collect();
+        let ended = (0..3).map(|_| boat.backup()).collect();
         stop.store(true, Ordering::Relaxed);
         ended
     });
@@ -131,7 +133,7 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
     }
     boat.backup().expect(0);
     let snapshots = boat.snapshots();
-    println!("{} of 5 backups committed", snapshots.len());
+    println!("{} of 4 backups committed", snapshots.len());
     for (id, _) in &snapshots {
         let out = boat.fresh();
         boat.run(&["restore", &format!("app@{id}"), "--to", out.to_str().unwrap()]).expect(0);
