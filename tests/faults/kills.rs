@@ -106,7 +106,7 @@ fn held_up(act: impl FnOnce(&Lifeboat, Child)) {
     let server = server_with(SMALL);
     let boat = Lifeboat::new(&["one"]);
     boat.job("app", &server.url("app"), "lock_timeout = \"60s\"", "");
-    let holder = super::server::Session::start(&server, "begin; lock table entry in access exclusive mode");
+    let mut holder = super::server::Session::start(&server, "begin; lock table entry in access exclusive mode");
     holder.wait_for(&server, "mode = 'AccessExclusiveLock' and granted and relation = 'entry'::regclass");
     let running = boat.start(&["backup", "now"]);
     holder.wait_for(&server, "not granted");

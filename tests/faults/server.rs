@@ -84,7 +84,7 @@ fn a_table_that_is_locked_exclusively_ends_the_run_after_its_lock_timeout() {
     let server = server_with(SMALL);
     let boat = Lifeboat::new(&["one"]);
     boat.job("app", &server.url("app"), "lock_timeout = \"1s\"", "");
-    let holder = Session::start(&server, "begin; lock table entry in access exclusive mode; select 'locked'");
+    let mut holder = Session::start(&server, "begin; lock table entry in access exclusive mode; select 'locked'");
     holder.wait_for(&server, "locktype = 'relation' and mode = 'AccessExclusiveLock' and granted");
     boat.backup().refuses(1, &["lock timeout", "exclusive lock", "lock_timeout"]);
     boat.assert_sound(&["one"]);
@@ -100,7 +100,7 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
          create table two as table one; create table other (i int);",
     );
     let boat = Lifeboat::new(&["one"]);
-    boat.job("app", &server.url("app"), "lock_timeout = \"20s\"", "");
+    boat.job("app", &server.url("app"), "lock_timeout = \"5s\"", "");
     let stop = AtomicBool::new(false);
     let ended: Vec<_> = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -120,9 +120,11 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
                 if let Err(error) = server.try_psql("app", &sql) {
                     assert!(error.contains("40P01"), "{error}");
                 }
+                // A run begins anew when the tables change under it, and has to get through in the end.
+                std::thread::sleep(Duration::from_millis(250));
             }
         });
-        let ended = (0..4).map(|_| boat.backup()).collect();
+        let ended = (0..3).map(|_| boat.backup()).collect();
         stop.store(true, Ordering::Relaxed);
         ended
     });
@@ -131,7 +133,7 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
     }
     boat.backup().expect(0);
     let snapshots = boat.snapshots();
-    println!("{} of 5 backups committed", snapshots.len());
+    println!("{} of 4 backups committed", snapshots.len());
     for (id, _) in &snapshots {
         let out = boat.fresh();
         boat.run(&["restore", &format!("app@{id}"), "--to", out.to_str().unwrap()]).expect(0);
@@ -225,7 +227,8 @@ impl Session {
     }
 
     /// Until `pg_locks` shows such a row.
-    pub(super) fn wait_for(&self, server: &TestServer, lock: &str) {
+    pub(super) fn wait_for(&mut self, server: &TestServer, lock: &str) {
+        assert!(self.0.try_wait().unwrap().is_none(), "the session ended before it had its lock");
         for _ in 0..500 {
             if server.psql("app", &format!("select count(*) from pg_locks where {lock}")) != "0" {
                 return;
@@ -243,7 +246,7 @@ impl Drop for Session {
     }
 }
 
-/// PgBouncer on a unix socket of its own, before a test server. It ends when the pipe to the test closes.
+/// `PgBouncer` on a unix socket of its own, before a test server. It ends when the pipe to the test closes.
 struct Pooler {
     folder: tempfile::TempDir,
     guard: Child,

@@ -12,7 +12,7 @@ use super::postgres::{TestServer, plain};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
 /// No run of these tests takes that long; one that hangs fails with what it said.
-const RUN_LIMIT: Duration = Duration::from_secs(120);
+const RUN_LIMIT: Duration = Duration::from_mins(2);
 
 /// One configuration folder with its state, its targets and its scratch folder beside it.
 pub(crate) struct Lifeboat {
@@ -40,7 +40,7 @@ impl Lifeboat {
             arguments.extend(["--target".to_owned(), boat.target(target).display().to_string()]);
         }
         Ended::of(boat.bare(&arguments).output().unwrap()).expect(0);
-        boat.configure(&format!("[scratch]\ndirectory = {:?}\n", boat.scratch()));
+        boat.configure(&format!("[scratch]\ndirectory = \"{}\"\n", boat.scratch().display()));
         boat
     }
 
@@ -165,7 +165,7 @@ impl Lifeboat {
     /// By name, so in the order of the chain.
     pub(crate) fn roots(&self, target: &str) -> Vec<PathBuf> {
         let all = files(&self.target(target).join("snapshots")).into_keys();
-        all.filter(|path| path.ends_with(".root")).map(PathBuf::from).collect()
+        all.map(PathBuf::from).filter(|path| path.extension().is_some_and(|kind| kind == "root")).collect()
     }
 
     /// Command lines of processes that name this folder or work in it.
