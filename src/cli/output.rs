@@ -178,6 +178,6 @@ mod tests {
         let mut table = Table::new(&["job", "bytes"], &[1]);
         table.row(vec!["名前".into(), "7".into()]);
         table.row(vec!["x".into(), "1234567".into()]);
-        assert_eq!(table.render(), "job    bytes\n名前        7\nx    1234567\n");
+        assert_eq!(table.render(), "job    bytes\n名前         7\nx    1234567\n");
     }
 }

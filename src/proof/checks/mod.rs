@@ -74,7 +74,7 @@ mod tests {
         let cases = [
             ("sql = 'select 1'", "expects nothing"),
             ("name = 'x'\nmin = 1", "needs one of `sql`"),
-            ("sql = 'select 1'\nminimum = 1", "unknown field"),
+            ("sql = 'select 1'\nminimum = 1", "unknown key"),
             ("sql = 'select 1'\nmax_age = 'soon'", "soon"),
             ("sql = 'select 1'\nmax_age = '-5h'", "-5h"),
             ("sql = ' '\nmin = 1", "empty"),

@@ -181,7 +181,7 @@ mod tests {
             ("memory = \"1 parsec\"", "not a size"),
             ("load_timeout = \"soon\"", "not a time span"),
             ("password = { env = \"P\" }", "belongs to `url`"),
-            ("colour = \"red\"", "unknown field"),
+            ("colour = \"red\"", "unknown key"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
