@@ -1,5 +1,11 @@
 //! Black-box tests against real servers, in one binary: two cores link it once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::unnecessary_debug_formatting,
+    clippy::format_collect,
+    reason = "repository names are bytes, paths are quoted as TOML, and a test's strings are short"
+)]
 
 mod architecture;
 mod checks;

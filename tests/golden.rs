@@ -135,7 +135,7 @@ fn open(repository: &Path, trusted: &str) -> Opened {
             assert_eq!((layout::ContentName::of(&bytes), bytes.len() as u64), (needed.sum, needed.size), "{key}");
             if key.starts_with("recipes/") {
                 let packed = crypt::open(key, &bytes, &epoch, 1 << 24).unwrap();
-                let plain = zstd::decode_all(&packed[..]).unwrap();
+                let plain = zstd::bulk::decompress(&packed, 64 << 20).unwrap();
                 recipes.push((recipe::decode(key, &plain).unwrap(), plain));
             } else if key.starts_with("index/") {
                 let plain = crypt::open(key, &bytes, &epoch, 1 << 24).unwrap();

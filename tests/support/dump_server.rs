@@ -9,7 +9,7 @@ use lifeboat::system::process::{Program, Running, StdinKind};
 use lifeboat::system::user::{give, server_user};
 use tokio_util::sync::CancellationToken;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// One running server with trust authentication for the superuser `postgres`.
 pub(crate) struct TestServer {
