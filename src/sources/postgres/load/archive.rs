@@ -1,6 +1,6 @@
 //! The archive of `pg_dump`: everything but bulk data, restored by `pg_restore`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +81,8 @@ impl Archive {
             program = program.arg("--no-owner");
         }
         if section == Section::Post {
-            program = program.arg(format!("--jobs={}", context.lanes.max(1)));
+            program = program
+                .arg(format!("--jobs={}", if attaches_indexes(&list).await? { 1 } else { context.lanes.max(1) }));
         }
         let program = options.environment(program.arg(&self.file)).env(
             "PGOPTIONS",
@@ -176,6 +177,13 @@ impl Drop for Archive {
             drop(std::fs::remove_file(self.file.with_extension(extension)));
         }
     }
+}
+
+/// Whether indexes are attached to those of partitioned tables. Done in parallel, two sessions may each miss that the other has
+/// made the last missing partition's index valid, and the index above stays invalid for ever.
+async fn attaches_indexes(list: &Path) -> Result<bool, SourceError> {
+    let list = tokio::fs::read_to_string(list);
+    Ok(list.await.map_err(|error| failed("the list of the archive", &error.to_string()))?.contains(" INDEX ATTACH "))
 }
 
 fn restore_error(section: Section, place: &str, error: &ProcessError) -> SourceError {
