@@ -11,6 +11,7 @@ pub mod compare;
 pub mod error;
 pub mod fingerprint;
 pub mod inventories;
+mod record_hash;
 pub mod rows;
 pub mod sink;
 pub mod statements;

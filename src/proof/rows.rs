@@ -272,6 +272,7 @@ mod tests {
 
     use super::*;
     use crate::domain::StoreError;
+    use crate::proof::record_hash::record_hash;
 
     fn hashes(rows: &[u16]) -> Vec<[u8; 32]> {
         rows.iter().map(|row| *blake3::hash(&row.to_le_bytes()).as_bytes()).collect()
@@ -320,7 +321,7 @@ mod tests {
         let difference = RowDifference::new(folder.path());
         difference.recorded().add_part(&mut Pieces(vec![b"1\ta\n2\t", b"b\n", b"3\tc", b"\n"])).unwrap();
         let rows: Vec<[u8; 32]> =
-            [b"3\tc\n", b"1\ta\n", b"4\td\n", b"4\td\n"].iter().map(|row| *blake3::hash(*row).as_bytes()).collect();
+            [b"3\tc\n", b"1\ta\n", b"4\td\n", b"4\td\n"].iter().map(|row| record_hash(*row)).collect();
         difference.restored().add(&rows).unwrap();
         assert_eq!(difference.count().unwrap(), RowCounts { missing: 1, extra: 2 });
     }

@@ -1,9 +1,17 @@
 //! One zstd frame: several consecutive new chunks, compressed together so that small chunks do not cost ratio.
 
+use zstd_safe::CParameter;
+
 use super::RepositoryError;
 
 /// A frame is closed once it holds this much; it may exceed it by one chunk.
-pub const FRAME_RAW_BYTES: usize = 1 << 20;
+pub const FRAME_RAW_BYTES: usize = 4 << 20;
+/// The whole frame is searched for matches.
+const WINDOW_LOG: u32 = FRAME_RAW_BYTES.ilog2();
+/// The level of a job that names none.
+const TUNED_LEVEL: i32 = 3;
+/// There matches have six bytes or more, not five: rows repeat in long pieces, so this is smaller as well as faster.
+const MATCH_BYTES_MIN: u32 = 6;
 /// What a reader accepts as one frame's content: a full frame and the largest chunk.
 pub const FRAME_RAW_BYTES_MAX: usize = FRAME_RAW_BYTES + super::chunk::CHUNK_BYTES_MAX;
 /// Magic of the skippable frame used for padding (zstd's format, section 3.1.2).
@@ -11,21 +19,33 @@ const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
 /// Magic and length.
 pub const SKIPPABLE_HEADER_BYTES: usize = 8;
 
-/// Compresses frames with one reused context.
-pub struct Compressor(zstd::bulk::Compressor<'static>);
+/// Compresses frames with one reused context into one reused buffer.
+pub struct Compressor {
+    context: zstd::bulk::Compressor<'static>,
+    out: Vec<u8>,
+}
 
 impl Compressor {
     pub fn new(level: i32) -> Result<Self, RepositoryError> {
         let local = |why| RepositoryError::local("setting up zstd", why);
-        let mut compressor = zstd::bulk::Compressor::new(level).map_err(local)?;
-        compressor.include_contentsize(true).map_err(local)?;
+        let mut context = zstd::bulk::Compressor::new(level).map_err(local)?;
+        context.include_contentsize(true).map_err(local)?;
         // age authenticates every byte already.
-        compressor.include_checksum(false).map_err(local)?;
-        Ok(Self(compressor))
+        context.include_checksum(false).map_err(local)?;
+        context.set_parameter(CParameter::WindowLog(WINDOW_LOG)).map_err(local)?;
+        if level == TUNED_LEVEL {
+            context.set_parameter(CParameter::MinMatch(MATCH_BYTES_MIN)).map_err(local)?;
+        }
+        Ok(Self { context, out: vec![] })
     }
 
-    pub fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, RepositoryError> {
-        self.0.compress(raw).map_err(|why| RepositoryError::local("compressing", why))
+    /// The frame; it is overwritten by the next.
+    pub fn compress(&mut self, raw: &[u8]) -> Result<&[u8], RepositoryError> {
+        self.out.clear();
+        self.out.reserve(zstd_safe::compress_bound(raw.len()));
+        let compressed = self.context.compress_to_buffer(raw, &mut self.out);
+        compressed.map_err(|why| RepositoryError::local("compressing", why))?;
+        Ok(&self.out)
     }
 }
 

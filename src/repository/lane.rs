@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use super::chunk_cache::{ChunkCache, Location};
-use super::frame::{Compressor, FRAME_RAW_BYTES};
+use super::frame::{Compressor, FRAME_RAW_BYTES, FRAME_RAW_BYTES_MAX};
 use super::index::{ChunkId, PackIndex};
 use super::layout::ContentName;
 use super::pack::{OpenPack, PACK_RAW_BYTES_MAX, SealKeys, SealedPack};
@@ -132,8 +132,11 @@ impl Pipeline {
             compressor,
             part: None,
             waiting: vec![],
-            chunk: Vec::with_capacity(chunk::CHUNK_BYTES_MAX),
-            frame: Frame::default(),
+            frame: Frame {
+                // Never grows; pages that stay untouched cost nothing.
+                raw: Vec::with_capacity(FRAME_RAW_BYTES_MAX + chunk::BYTES_MAX),
+                ..Frame::default()
+            },
             closed: false,
         })
     }
@@ -243,7 +246,6 @@ pub struct LaneWriter {
     part: Option<OpenPart>,
     /// Finished parts that still have chunks in the open frame.
     waiting: Vec<OpenPart>,
-    chunk: Vec<u8>,
     frame: Frame,
     closed: bool,
 }
@@ -256,14 +258,23 @@ struct OpenPart {
     extents: Vec<LocalExtent>,
 }
 
-/// New chunks of this lane that are not yet placed.
+/// New chunks of this lane that are not yet placed, and the open chunk behind them: it is copied nowhere if it is new, and
+/// taken off again if it is known.
 #[derive(Default)]
 struct Frame {
     raw: Vec<u8>,
+    /// Where the open chunk begins in `raw`.
+    new_bytes: usize,
     chunks: Vec<(ChunkId, u32)>,
     /// For each extent that waits: which part (index into `waiting`, or `waiting.len()` for the open one), which extent of
     /// it, and its offset in `raw`.
     pending: Vec<Pending>,
+}
+
+impl Frame {
+    fn open_chunk(&self) -> &[u8] {
+        &self.raw[self.new_bytes..]
+    }
 }
 
 struct Pending {
@@ -289,16 +300,17 @@ impl LaneWriter {
     /// `record_length` is what of the record lies in `data`: enough for the cut decision, since a longer one cuts anyway.
     pub fn push_record(&mut self, data: &[u8], end: Option<u64>) -> Result<(), RepositoryError> {
         let mut rest = data;
-        // Only a record longer than a whole chunk fills the buffer.
-        while self.chunk.len() + rest.len() > chunk::CHUNK_BYTES_MAX {
-            let (head, tail) = rest.split_at(chunk::CHUNK_BYTES_MAX - self.chunk.len());
-            self.chunk.extend_from_slice(head);
-            self.end_chunk()?;
+        // Only a record longer than a whole chunk fills it.
+        while self.frame.open_chunk().len() + rest.len() > chunk::CHUNK_BYTES_MAX {
+            let (head, tail) = rest.split_at(chunk::CHUNK_BYTES_MAX - self.frame.open_chunk().len());
+            self.frame.raw.extend_from_slice(head);
+            self.end_chunk(chunk::CHUNK_BYTES_MAX)?;
             rest = tail;
         }
-        self.chunk.extend_from_slice(rest);
+        self.frame.raw.extend_from_slice(rest);
+        let length = self.frame.open_chunk().len();
         match end {
-            Some(hash) if chunk::cuts_after_record(self.chunk.len(), data.len(), hash) => self.end_chunk(),
+            Some(hash) if chunk::cuts_after_record(length, data.len(), hash) => self.end_chunk(length),
             _ => Ok(()),
         }
     }
@@ -307,7 +319,7 @@ impl LaneWriter {
     pub fn push_bytes(&mut self, mut data: &[u8]) -> Result<(), RepositoryError> {
         while !data.is_empty() {
             let (head, tail) = data.split_at(data.len().min(chunk::BYTES_MAX));
-            self.chunk.extend_from_slice(head);
+            self.frame.raw.extend_from_slice(head);
             data = tail;
             self.cut_bytes(false)?;
         }
@@ -315,10 +327,8 @@ impl LaneWriter {
     }
 
     fn cut_bytes(&mut self, at_end: bool) -> Result<(), RepositoryError> {
-        while let Some(cut) = chunk::cut_bytes(&self.chunk, at_end) {
-            let rest = self.chunk.split_off(cut);
-            self.end_chunk()?;
-            self.chunk = rest;
+        while let Some(cut) = chunk::cut_bytes(self.frame.open_chunk(), at_end) {
+            self.end_chunk(cut)?;
         }
         Ok(())
     }
@@ -329,8 +339,9 @@ impl LaneWriter {
         if shape == Some(Shape::Bytes) {
             self.cut_bytes(true)?;
         }
-        if !self.chunk.is_empty() {
-            self.end_chunk()?;
+        let rest = self.frame.open_chunk().len();
+        if rest > 0 {
+            self.end_chunk(rest)?;
         }
         let Some(mut part) = self.part.take() else {
             return Err(RepositoryError::local("finishing a part", "no part is open in this lane"));
@@ -376,13 +387,13 @@ impl LaneWriter {
         }
     }
 
-    fn end_chunk(&mut self) -> Result<(), RepositoryError> {
+    /// Ends a chunk of the first `length` bytes of the open one; what is behind them begins the next.
+    fn end_chunk(&mut self, length: usize) -> Result<(), RepositoryError> {
         let Some(part) = self.part.as_mut() else {
             return Err(RepositoryError::local("writing a part", "no part is open in this lane"));
         };
-        let length = u32::try_from(self.chunk.len()).expect("a chunk is at most a few 100 KiB");
-        part.bytes += u64::from(length);
-        let id = chunk_id(&self.pipeline.chunk_key, &self.chunk);
+        let from = self.frame.new_bytes;
+        let id = chunk_id(&self.pipeline.chunk_key, &self.frame.raw[from..from + length]);
         let known = {
             let state = self.pipeline.lock();
             if let Some(failure) = &state.failure {
@@ -390,15 +401,16 @@ impl LaneWriter {
             }
             state.cache.find(&id)?
         };
+        let bytes = u32::try_from(length).expect("a chunk is at most a few 100 KiB");
+        part.bytes += u64::from(bytes);
         if let Some(location) = known {
-            push_extent(&mut part.extents, location, length);
-            self.chunk.clear();
+            push_extent(&mut part.extents, location, bytes);
+            self.frame.raw.drain(from..from + length);
             return Ok(());
         }
-        let offset = u32::try_from(self.frame.raw.len()).expect("a frame is at most a few MiB");
-        self.frame.raw.extend_from_slice(&self.chunk);
-        self.frame.chunks.push((id, length));
-        self.chunk.clear();
+        let offset = u32::try_from(from).expect("a frame is at most a few MiB");
+        self.frame.chunks.push((id, bytes));
+        self.frame.new_bytes += length;
         let part_index = self.waiting.len();
         // The last pending extent of this very part ends where this chunk starts: one extent covers both.
         match (self.frame.pending.last(), part.extents.last_mut()) {
@@ -407,22 +419,22 @@ impl LaneWriter {
                     && extent.pack == UNPLACED
                     && u64::from(pending.offset) + extent.length == u64::from(offset) =>
             {
-                extent.length += u64::from(length);
+                extent.length += u64::from(bytes);
             }
             _ => {
                 self.frame.pending.push(Pending { part: part_index, extent: part.extents.len(), offset });
-                part.extents.push(LocalExtent { pack: UNPLACED, offset: 0, length: u64::from(length) });
+                part.extents.push(LocalExtent { pack: UNPLACED, offset: 0, length: u64::from(bytes) });
             }
         }
-        if self.frame.raw.len() >= FRAME_RAW_BYTES { self.end_frame() } else { Ok(()) }
+        if self.frame.new_bytes >= FRAME_RAW_BYTES { self.end_frame() } else { Ok(()) }
     }
 
     fn end_frame(&mut self) -> Result<(), RepositoryError> {
-        if self.frame.raw.is_empty() {
+        if self.frame.new_bytes == 0 {
             return Ok(());
         }
-        let compressed = self.compressor.compress(&self.frame.raw)?;
-        let start = self.pipeline.place(&compressed, &self.frame.chunks)?;
+        let compressed = self.compressor.compress(&self.frame.raw[..self.frame.new_bytes])?;
+        let start = self.pipeline.place(compressed, &self.frame.chunks)?;
         for pending in self.frame.pending.drain(..) {
             let part = match self.waiting.get_mut(pending.part) {
                 Some(part) => part,
@@ -432,7 +444,8 @@ impl LaneWriter {
             extent.pack = start.pack;
             extent.offset = start.offset + pending.offset;
         }
-        self.frame.raw.clear();
+        self.frame.raw.drain(..self.frame.new_bytes);
+        self.frame.new_bytes = 0;
         self.frame.chunks.clear();
         let finished = self.waiting.len();
         if finished > 0 {

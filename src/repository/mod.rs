@@ -8,7 +8,7 @@
 //! or write a secret into an object that is not encrypted.
 //!
 //! Memory while writing, with `L` lanes: one open pack and one being checked (2 x [`pack::PACK_BYTES`]), the sealed packs
-//! that the receiver holds, for each lane a chunk, a raw and a compressed frame (about 3 x [`frame::FRAME_RAW_BYTES`]), the
+//! that the receiver holds, for each lane a raw and a compressed frame (about 2 x [`frame::FRAME_RAW_BYTES`]), the
 //! chunk cache ([`chunk_cache::CACHE_BYTES`] and [`chunk_cache::FRESH_ENTRIES_MAX`] entries), and 16 bytes an extent.
 
 pub mod chunk;

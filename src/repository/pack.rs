@@ -157,13 +157,14 @@ mod tests {
         let epoch = age::x25519::Identity::generate();
         let keys = SealKeys::new(&epoch.to_public().to_string()).unwrap();
         let mut pack = OpenPack::new(&keys).unwrap();
-        let frame = frame::Compressor::new(1).unwrap().compress(b"hello").unwrap();
-        assert_eq!(pack.append(&frame, &[([1; 16], 5)]).unwrap(), 0);
-        assert_eq!(pack.append(&frame, &[([2; 16], 5)]).unwrap(), 5);
+        let mut compressor = frame::Compressor::new(1).unwrap();
+        let frame = compressor.compress(b"hello").unwrap();
+        assert_eq!(pack.append(frame, &[([1; 16], 5)]).unwrap(), 0);
+        assert_eq!(pack.append(frame, &[([2; 16], 5)]).unwrap(), 5);
         let sealed = pack.seal(&keys).unwrap();
         layout::check_content(sealed.object.key(), sealed.object.bytes()).unwrap();
         let content = crypt::open("p", sealed.object.bytes(), &Identities::single(epoch), 1 << 20).unwrap();
-        assert!(content.starts_with(&frame));
+        assert!(content.starts_with(frame));
         assert_eq!(frame::spans("p", &content).unwrap().len(), 2);
         assert_eq!(sealed.index.chunks.len(), 2);
     }

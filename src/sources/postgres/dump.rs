@@ -145,8 +145,10 @@ async fn run(
         options: options.clone(),
         snapshot: held.id.clone(),
         lock_timeout: job.lock_timeout,
-        cancel: context.cancel.clone(),
+        cancel: context.cancel.child_token(),
     };
+    // Also where this future is dropped: no session outlives its dump.
+    let sessions = view.cancel.clone().drop_guard();
     let mut copying = tables::start(&view, plan, job.sink, context.lanes.max(1));
     let (leader, listing, snapshot) = (&mut held.leader, &held.listing, &held.id);
 
@@ -183,7 +185,7 @@ async fn run(
         () = context.cancel.cancelled() => Err(SourceError::Cancelled),
         () = tell(context, plan) => unreachable!("progress is told for ever"),
     };
-    // After a failure: no session outlives its dump.
+    drop(sessions);
     copying.shutdown().await;
     result
 }

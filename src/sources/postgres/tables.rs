@@ -123,7 +123,10 @@ pub(super) struct View {
     pub(super) cancel: CancellationToken,
 }
 
-/// Starts `lanes` sessions that work until the queue is empty. Dropping the set ends them.
+/// Starts `lanes` sessions, each on a thread of its own, that work until the queue is empty or the view is cancelled.
+///
+/// A thread each, because reading rows is work without end: on shared threads every 8 KiB from one server process would
+/// wake and displace whoever works for another.
 pub(super) fn start(
     view: &View,
     plan: &Arc<Plan>,
@@ -133,14 +136,29 @@ pub(super) fn start(
     let mut set = JoinSet::new();
     for _ in 0..lanes.min(plan.ranges_left()) {
         let (view, plan, lane) = (view.clone(), Arc::clone(plan), LaneThread::start(sink));
-        set.spawn(async move { work(&view, &plan, lane).await });
+        set.spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+            runtime.block_on(async {
+                tokio::select! {
+                    result = work(&view, &plan, lane) => result,
+                    () = view.cancel.cancelled() => Err(SourceError::Cancelled),
+                }
+            })
+        });
     }
     set
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+fn no_thread(error: std::io::Error) -> SourceError {
+    let hint = "the system gives this process no more file descriptors or memory".to_owned();
+    SourceError::Failed { what: "copying session".to_owned(), why: error.to_string(), hint }
 }
 
 async fn work(view: &View, plan: &Plan, mut lane: LaneThread) -> Result<(), SourceError> {
     let wait = view.lock_timeout.min(QUEUED_LOCK_TIMEOUT);
     let mut connection = session::open(&view.options, wait, &view.cancel).await?;
+    connection.own_thread();
     let fail = |error| failure::wire(format!("session on the snapshot of {}", view.options.place()), error);
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",

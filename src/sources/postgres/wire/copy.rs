@@ -45,6 +45,7 @@ impl<'c> CopyOut<'c> {
                 return Ok(Filled::More);
             }
             if self.row_rest > 0 || self.connection.unread().len() < 5 {
+                self.connection.gather();
                 self.connection.fill().await?;
                 continue;
             }
