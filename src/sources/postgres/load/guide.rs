@@ -58,10 +58,10 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
     };
     let connection = "\"$DATABASE\"";
     let archive = database.archive.as_ref().and_then(|part| files.get(part));
-    let restore = |section: &str, more: &str| {
+    let restore = |section: &str| {
         let archive = archive?;
         Some(format!(
-            "pg_restore --exit-on-error --no-tablespaces --section={section}{more} --dbname={connection} {}",
+            "pg_restore --exit-on-error --no-tablespaces --section={section} --dbname={connection} {}",
             shell(archive)
         ))
     };
@@ -72,7 +72,7 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
             format!("psql -X -q -v ON_ERROR_STOP=1 -d postgres -c {}", shell(&create_sql(database, &database.name))),
         ],
     );
-    step("Definitions", &restore("pre-data", "").into_iter().collect::<Vec<_>>());
+    step("Definitions", &restore("pre-data").into_iter().collect::<Vec<_>>());
     let mut commands = vec![];
     for table in &database.tables {
         for path in table.parts.iter().filter_map(|part| files.get(part)) {
@@ -90,7 +90,8 @@ fn database_guide(text: &mut String, database: &DatabaseRecord, files: &BTreeMap
         format!("PGCLIENTENCODING=UTF8 psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d {connection} -f {}", shell(path))
     });
     step("Sequences and large objects", &scripts.collect::<Vec<_>>());
-    step("Indexes, constraints, triggers, views", &restore("post-data", " --jobs=2").into_iter().collect::<Vec<_>>());
+    // In one session: several that attach indexes of partitions at once can leave the index above them invalid.
+    step("Indexes, constraints, triggers, views", &restore("post-data").into_iter().collect::<Vec<_>>());
     // The database was created above, so of what `--create` brings only the rest is run.
     let settings = archive.map(|archive| {
         let archive = shell(archive);
