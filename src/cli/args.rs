@@ -262,6 +262,7 @@ Examples:
   lifeboat restore-test                      # every job, as its restore_test table says
   lifeboat restore-test social --from each   # from every target in turn
   lifeboat restore-test social --keep-scratch
+  lifeboat restore-test --dry-run            # which snapshot, from where, what scratch needs
 
 Exit status 4: a test ran and failed; 5: a test could not prove anything, and the report says why.")]
 pub struct RestoreTestArgs {

@@ -1,6 +1,6 @@
 //! Where a running system is, and what a scratch instance of it must offer.
 
-use super::Secret;
+use super::{Secret, human_bytes};
 
 /// A running system that a source, a loader or a check connects to.
 #[derive(Debug, Clone)]
@@ -34,4 +34,16 @@ pub struct ScratchNeeds {
     pub bytes: u64,
     /// The most relations that one transaction locks, for `max_locks_per_transaction`.
     pub relations: u64,
+}
+
+impl ScratchNeeds {
+    /// One entry for each need, in the words in which a machine is said to lack it.
+    pub fn describe(&self) -> Vec<String> {
+        let mut needs = vec![format!("{} {}", self.engine, self.major)];
+        needs.extend(self.extensions.iter().map(|(name, version)| format!("extension {name} {version}")));
+        needs.extend(self.locales.iter().map(|locale| format!("locale {locale}")));
+        needs.extend(self.preload.iter().map(|library| format!("server library {library}")));
+        needs.push(format!("{} of free disk", human_bytes(self.bytes)));
+        needs
+    }
 }
