@@ -340,7 +340,7 @@ pub struct KeysExportArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum TargetVerb {
-    /// Write, read back, list and delete a small object
+    /// Write, read back, list and delete a small object; makes the folder of a target that was never used
     Test(TargetTestArgs),
 }
 

@@ -123,7 +123,7 @@ async fn dispatch(
         _ => {}
     }
     let session = match &cli.verb {
-        Verb::Backup(_) | Verb::Restore(_) | Verb::RestoreTest(_) if global.dry_run => {
+        Verb::Backup(_) | Verb::Restore(_) | Verb::RestoreTest(_) | Verb::Target(_) if global.dry_run => {
             Session::look(settings, reporter, cancel).await?
         }
         _ => Session::open(settings, reporter, cancel).await?,
@@ -137,7 +137,7 @@ async fn dispatch(
         Verb::Status => report::status(&session, &output).await,
         Verb::Config(ConfigVerb::Check(_)) => config::check_online(&session, &output).await,
         Verb::Keys(KeysVerb::Export(args)) => keys::export(&session, &output, args).await,
-        Verb::Target(TargetVerb::Test(args)) => target::test(&session, &output, args).await,
+        Verb::Target(TargetVerb::Test(args)) => target::test(&session, &output, &global, args).await,
         Verb::Catalog(CatalogVerb::Rebuild(args)) => catalog::rebuild(&session, &output, args).await,
         Verb::Init(_)
         | Verb::Demo(_)

@@ -74,7 +74,7 @@ pub struct BackupPlan {
 pub struct PlannedTarget {
     pub target: String,
     pub place: String,
-    /// `holds repository ...`, `empty: a repository would be made`, or what is wrong.
+    /// `holds repository ...`, `will be created, with a new repository`, or what is wrong.
     pub state: String,
     pub usable: bool,
 }
@@ -86,20 +86,26 @@ pub async fn plan(session: &Session, job: &Job) -> Result<BackupPlan, OperationE
     let preflight = source.preflight(&context(session, job, work.path().to_owned())).await?;
     let mut targets = vec![];
     for target in session.targets(&job.backup.targets).await? {
-        let made_by_the_first_run =
-            !targets_known::is_known(&session.config.state, &target)? && target.target.awaits_initialise().await?;
-        let (state, usable) = match read_info(&target).await {
-            _ if made_by_the_first_run => ("not there yet: it and a repository would be made".to_owned(), true),
-            Ok(Some(info)) => (format!("holds repository {}", info.repository), true),
-            Ok(None) if targets_known::is_known(&session.config.state, &target)? => {
-                (targets_known::emptied(&session.config.state, &target).to_string(), false)
-            }
-            Ok(None) => ("empty: a repository would be made".to_owned(), true),
+        let (state, usable) = match look(session, &target).await {
+            Ok(state) => (state, true),
             Err(error) => (error.to_string(), false),
         };
         targets.push(PlannedTarget { target: target.name.to_string(), place: target.target.place(), state, usable });
     }
     Ok(BackupPlan { job: job.name.to_string(), source: source.describe(), preflight, targets })
+}
+
+/// What a target holds now, in words; an error where a backup could not use it.
+async fn look(session: &Session, target: &OpenTarget) -> Result<String, OperationError> {
+    let state = &session.config.state;
+    if targets_known::will_be_created(state, target).await? {
+        return Ok("will be created, with a new repository".to_owned());
+    }
+    match read_info(target).await? {
+        Some(info) => Ok(format!("holds repository {}", info.repository)),
+        None if targets_known::is_known(state, target)? => Err(targets_known::emptied(state, target)),
+        None => Ok("empty: a repository would be made".to_owned()),
+    }
 }
 
 /// Runs a backup and records in the catalog how it ended, whatever happened.
@@ -268,9 +274,7 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
     for target in session.targets(&job.backup.targets).await? {
         let looked = async {
             let known = targets_known::is_known(&session.config.state, &target)?;
-            if !known {
-                target.target.initialise().await?;
-            }
+            targets_known::prepare(&session.config.state, &target).await?;
             target.target.probe().await?;
             let info = read_info(&target).await?;
             if known && info.is_none() {
