@@ -1,5 +1,7 @@
 //! Where a running system is, and what a scratch instance of it must offer.
 
+use std::borrow::Cow;
+
 use super::{Secret, human_bytes};
 
 /// A running system that a source, a loader or a check connects to.
@@ -9,6 +11,20 @@ pub struct Place {
     /// (`postgres://user@%2Ftmp%2Fsock:5432/db`); no password.
     pub url: String,
     pub password: Option<Secret>,
+}
+
+/// The URL with a host, for parsers that want one after a login or before a port; libpq wants none there:
+/// `postgres://user@/db?host=/run/postgresql`. What is put in stands for the default, as it does in `postgres:///db`, and gives
+/// way to the parameter.
+pub fn with_host(url: &str) -> Cow<'_, str> {
+    let Some(authority) = url.find("://").map(|at| at + 3) else { return url.into() };
+    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |end| authority + end);
+    let host = url[authority..end].rfind('@').map_or(authority, |at| authority + at + 1);
+    if end > authority && (host == end || url[host..].starts_with(':')) {
+        format!("{}localhost{}", &url[..host], &url[host..]).into()
+    } else {
+        url.into()
+    }
 }
 
 /// What a scratch instance must offer to hold one snapshot.
@@ -45,5 +61,27 @@ impl ScratchNeeds {
         needs.extend(self.preload.iter().map(|library| format!("server library {library}")));
         needs.push(format!("{} of free disk", human_bytes(self.bytes)));
         needs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_put_in_only_where_a_login_or_a_port_stands_without_one() {
+        for (url, expected) in [
+            ("postgres://u@/db?host=/dir", "postgres://u@localhost/db?host=/dir"),
+            ("postgres://u:p%40w@:5433/db", "postgres://u:p%40w@localhost:5433/db"),
+            ("postgres://:5433?host=/a@b", "postgres://localhost:5433?host=/a@b"),
+            ("postgres://u@", "postgres://u@localhost"),
+        ] {
+            assert_eq!(with_host(url), expected);
+        }
+        for url in
+            ["postgres:///db?host=/u@:1", "postgres://u@h/db", "postgres://%2Fdir/db", "postgres://[::1]:1/d", "x"]
+        {
+            assert_eq!(with_host(url), url);
+        }
     }
 }
