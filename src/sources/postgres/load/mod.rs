@@ -8,6 +8,7 @@ mod feed;
 mod globals;
 mod guide;
 mod needs;
+mod one_line;
 mod only;
 mod place;
 mod rows;
