@@ -42,6 +42,10 @@ pub struct ScratchNeeds {
     pub source_identity: String,
     /// libc locales, as `pg_database.datcollate` and `datctype` name them.
     pub locales: Vec<String>,
+    /// Locales of the ICU library; a server without ICU has none.
+    pub icu_locales: Vec<String>,
+    /// Collations that a new cluster brings along, by name.
+    pub collations: Vec<String>,
     /// `UTF8`.
     pub encoding: String,
     /// Libraries for `shared_preload_libraries`.
@@ -58,6 +62,8 @@ impl ScratchNeeds {
         let mut needs = vec![format!("{} {}", self.engine, self.major)];
         needs.extend(self.extensions.iter().map(|(name, version)| format!("extension {name} {version}")));
         needs.extend(self.locales.iter().map(|locale| format!("locale {locale}")));
+        needs.extend(self.icu_locales.iter().map(|locale| format!("locale {locale} of ICU")));
+        needs.extend(self.collations.iter().map(|collation| format!("collation {collation}")));
         needs.extend(self.preload.iter().map(|library| format!("server library {library}")));
         needs.push(format!("{} of free disk", human_bytes(self.bytes)));
         needs
