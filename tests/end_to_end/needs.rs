@@ -1,6 +1,6 @@
 //! What a restore test needs and this machine may lack: then nothing is proven, nothing has failed, and the need is named.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::postgres::{TestServer, client_directory, major_directory, output, plain};
 use crate::support::site::Installation;
@@ -100,11 +100,10 @@ fn a_database_that_is_sorted_by_rules_of_its_own_keeps_them() {
     lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);
 }
 
-#[test]
-fn an_extension_that_the_machine_lacks_is_named() {
-    let Some(bin) = major_directory(17).filter(|bin| bin.join("../share/postgresql/extension").is_dir()) else {
-        return;
-    };
+/// The programs of a major, and a server of it that has an extension `far` 2.5 more than they have, with a database `far` that
+/// uses it.
+fn server_with_a_far_extension() -> Option<(tempfile::TempDir, PathBuf, TestServer)> {
+    let bin = major_directory(17).filter(|bin| bin.join("../share/postgresql/extension").is_dir())?;
     // The same server in another place, with one extension more.
     let copy = tempfile::Builder::new().prefix("lbx-").tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -116,15 +115,30 @@ fn an_extension_that_the_machine_lacks_is_named() {
         .unwrap();
     let server = TestServer::start_in(&place.join("bin"), &[]);
     server.create_database("far");
-    server.psql("far", "create extension far; create table t as select far()");
+    server.psql("far", "create role keeper; create extension far; create table t as select far()");
+    Some((copy, bin, server))
+}
+
+#[test]
+fn an_extension_that_the_machine_lacks_is_named() {
+    let Some((_copy, bin, server)) = server_with_a_far_extension() else { return };
     let lifeboat = Installation::with("", &format!("programs = [{bin:?}]"));
+    lacks(&lifeboat, &server, "far", &format!("client_directory = {:?}", client_directory(&bin)), "extension far 2.5");
+}
+
+#[test]
+fn a_server_that_lacks_an_extension_is_refused_before_anything_is_made_there() {
+    let Some((_copy, bin, server)) = server_with_a_far_extension() else { return };
+    let lifeboat = Installation::with("", "");
     lifeboat.job("far", &server.url("far"), &format!("client_directory = {:?}", client_directory(&bin)));
     lifeboat.ok(&["backup", "now"]);
-    lifeboat
-        .run(&["restore-test", "far", "--from", "one"])
-        .expect(5)
-        .says(&["UNPROVEN", "this machine lacks extension far 2.5"]);
-    lifeboat.assert_no_scratch();
+    let other = TestServer::start_in(&bin, &[]);
+    let state = "select string_agg(datname, ',' order by datname) from pg_database; select count(*) from pg_roles";
+    let before = other.psql("postgres", state);
+    // A restore is no restore test: it failed, and 1 says so.
+    let refused = lifeboat.run(&["restore", "far", "--to", &other.url("far")]).expect(1);
+    refused.says(&["extension `far` 2.5", "nothing was changed", "`postgresql-17-far`"]);
+    assert_eq!(other.psql("postgres", state), before);
 }
 
 #[test]
