@@ -178,6 +178,8 @@ fn the_password_leaves_the_url_wherever_it_stands() {
         ("postgres://u@h/d?password=p%2Bw&sslmode=require", "postgres://u@h/d?sslmode=require", Some("p+w")),
         ("postgresql://u@%2Ftmp%2Fsock:5432/d", "postgresql://u@%2Ftmp%2Fsock:5432/d", None),
         ("postgres:///d?host=/run/postgresql", "postgres:///d?host=/run/postgresql", None),
+        ("postgres://u@/d?host=/run/postgresql", "postgres://u@/d?host=/run/postgresql", None),
+        ("postgres://u:p%20w@:6000/d?host=/run", "postgres://u@:6000/d?host=/run", Some("p w")),
     ];
     for (url, clean, password) in cases {
         let (found, secret) = split_password(url).unwrap();

@@ -10,7 +10,7 @@ use lifeboat::system::leftovers::processes_in;
 use sqlx::Connection;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::postgres::{TestServer, bin_directory, output, plain};
+use crate::support::postgres::{TestServer, bin_directory, major_directory, output, plain};
 
 fn installed_major() -> u32 {
     let text = output(plain(&bin_directory().join("postgres")).arg("--version")).stdout;
@@ -62,6 +62,35 @@ async fn ask(place: &Place, sql: &'static str) -> Result<String, sqlx::Error> {
     }
     let mut connection = sqlx::PgConnection::connect_with(&options).await?;
     sqlx::query_scalar(sql).fetch_one(&mut connection).await
+}
+
+#[tokio::test]
+async fn what_text_is_sorted_by_is_named_where_the_server_lacks_it() {
+    let root = root();
+    let unknown = ScratchNeeds { locales: vec!["xx_YY.UTF-8".into()], collations: vec!["far".into()], ..needs() };
+    let error = lease("", &unknown, root.path()).await.err().unwrap();
+    assert!(matches!(&error, ScratchError::Lacks(needs) if *needs == ["locale xx_YY.UTF-8"]), "{error}");
+    let unknown = ScratchNeeds { collations: vec!["C".into(), "far".into()], ..needs() };
+    let error = lease("", &unknown, root.path()).await.err().unwrap();
+    assert!(matches!(&error, ScratchError::Lacks(needs) if *needs == ["collation far"]), "{error}");
+    assert!(is_empty(root.path()));
+}
+
+#[tokio::test]
+async fn a_server_without_icu_lacks_every_locale_of_it() {
+    // Some builds have it, some have not: the machine must have one of the latter.
+    let without = [16, 18].into_iter().filter_map(|major| Some((major, major_directory(major)?))).find(|(_, bin)| {
+        let server = TestServer::start_in(bin, &[]);
+        server.psql("postgres", "select count(*) from pg_collation where collprovider = 'i'") == "0"
+    });
+    let Some((major, bin)) = without else { return };
+    let root = root();
+    let section = Section::from_text(&format!("programs = [{bin:?}]")).unwrap();
+    let wanted = ScratchNeeds { major, icu_locales: vec!["de-AT".into()], locales: vec!["C".into()], ..needs() };
+    let engine = scratch::registry::kind("postgres").unwrap();
+    let error = engine.lease(Some(&section), &wanted, &request(root.path())).await.err().unwrap();
+    assert!(matches!(&error, ScratchError::Lacks(needs) if *needs == ["locale de-AT of ICU"]), "{error}");
+    assert!(is_empty(root.path()));
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub struct Catalog {
     connection: Mutex<SqliteConnection>,
     /// Where a damaged predecessor was set aside, if that happened at this opening.
     pub set_aside: Option<PathBuf>,
+    /// Holds the file of a copy.
+    _copy: Option<tempfile::TempDir>,
 }
 
 /// One execution of a verb on a job.
@@ -94,7 +96,7 @@ impl Catalog {
     pub async fn open(state: &Path) -> Result<Self, CatalogError> {
         let file = state.join("catalog.sqlite");
         match Self::connect(&file).await {
-            Ok(connection) => Ok(Self { file, connection: Mutex::new(connection), set_aside: None }),
+            Ok(connection) => Ok(Self { file, connection: Mutex::new(connection), set_aside: None, _copy: None }),
             Err(error @ CatalogError::TooNew { .. }) => Err(error),
             Err(error) => {
                 // Only a file that is there and does not read as a database is moved; a full disk is reported.
@@ -107,16 +109,28 @@ impl Catalog {
                     std::fs::remove_file(with_suffix(&file, suffix)).ok();
                 }
                 let connection = Self::connect(&file).await?;
-                Ok(Self { file, connection: Mutex::new(connection), set_aside: Some(aside) })
+                Ok(Self { file, connection: Mutex::new(connection), set_aside: Some(aside), _copy: None })
             }
         }
     }
 
-    /// An empty one that is forgotten with the process.
-    pub async fn in_memory() -> Result<Self, CatalogError> {
-        let file = PathBuf::from(":memory:");
-        let connection = Self::connect(&file).await?;
-        Ok(Self { file, connection: Mutex::new(connection), set_aside: None })
+    /// A copy to look at, which is forgotten with the value; the catalog itself is not touched. One that is not there, or that
+    /// another process changes at this moment, counts as empty.
+    pub async fn copy_of(state: &Path) -> Result<Self, CatalogError> {
+        let file = state.join("catalog.sqlite");
+        let folder = tempfile::tempdir().map_err(|why| unusable(&file, why))?;
+        let copy = folder.path().join("catalog.sqlite");
+        for suffix in ["", "-wal"] {
+            match std::fs::copy(with_suffix(&file, suffix), with_suffix(&copy, suffix)) {
+                Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(unusable(&file, why)),
+                _ => {}
+            }
+        }
+        let connection = match Self::connect(&copy).await {
+            Err(error) if damaged(&error) => Self::connect(Path::new(":memory:")).await?,
+            connected => connected?,
+        };
+        Ok(Self { file, connection: Mutex::new(connection), set_aside: None, _copy: Some(folder) })
     }
 
     async fn connect(file: &Path) -> Result<SqliteConnection, CatalogError> {
@@ -461,6 +475,23 @@ mod tests {
         assert_eq!(catalog.newest_snapshot("j").await.unwrap(), None);
         drop(catalog);
         assert!(Catalog::open(state.path()).await.unwrap().set_aside.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_copy_shows_what_is_known_and_changes_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(Catalog::copy_of(state.path()).await.unwrap().proofs("j", "").await.unwrap(), []);
+        assert!(std::fs::read_dir(state.path()).unwrap().next().is_none());
+        let catalog = Catalog::open(state.path()).await.unwrap();
+        catalog.put_proof(&proof_row("1", "a", "2025")).await.unwrap();
+        // The catalog is still open, so the row is in the write-ahead log alone.
+        let copy = Catalog::copy_of(state.path()).await.unwrap();
+        assert_eq!(copy.proofs("j", "").await.unwrap().len(), 1);
+        copy.put_proof(&proof_row("2", "a", "2026")).await.unwrap();
+        assert_eq!(catalog.proofs("j", "").await.unwrap().len(), 1);
+        catalog.connection.into_inner().close().await.unwrap();
+        std::fs::write(state.path().join("catalog.sqlite"), b"not a database at all ".repeat(500)).unwrap();
+        assert_eq!(Catalog::copy_of(state.path()).await.unwrap().proofs("j", "").await.unwrap(), []);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::arg_types::{Destination, FromTargets, SnapshotChoice, duration, job_name, target_name};
-use crate::domain::{JobName, TargetName};
+use crate::domain::{JobName, TargetName, with_host};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -56,7 +56,7 @@ impl Cli {
 
 /// Refuses what is no URL and what holds a password. The reason never repeats the URL.
 fn check_server_url(text: &str) -> Result<(), String> {
-    let url = url::Url::parse(text).map_err(|error| format!("cannot be read: {error}"))?;
+    let url = url::Url::parse(&with_host(text)).map_err(|error| format!("cannot be read: {error}"))?;
     if url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password") {
         return Err("holds a password, and every user of this machine can read command lines; set PGPASSWORD or use a password file".into());
     }
@@ -262,6 +262,7 @@ Examples:
   lifeboat restore-test                      # every job, as its restore_test table says
   lifeboat restore-test social --from each   # from every target in turn
   lifeboat restore-test social --keep-scratch
+  lifeboat restore-test --dry-run            # which snapshot, from where, what scratch needs
 
 Exit status 4: a test ran and failed; 5: a test could not prove anything, and the report says why.")]
 pub struct RestoreTestArgs {
@@ -339,7 +340,7 @@ pub struct KeysExportArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum TargetVerb {
-    /// Write, read back, list and delete a small object
+    /// Write, read back, list and delete a small object; makes the folder of a target that was never used
     Test(TargetTestArgs),
 }
 
@@ -458,13 +459,20 @@ mod tests {
 
     #[test]
     fn a_password_on_the_command_line_is_refused_and_not_repeated() {
-        for url in ["postgres://u:hunter2@h/d", "postgres://h/d?password=hunter2", "postgres://u:hunter2@h:x/d"] {
+        for url in [
+            "postgres://u:hunter2@h/d",
+            "postgres://h/d?password=hunter2",
+            "postgres://u:hunter2@h:x/d",
+            "postgres://u:hunter2@/d?host=/tmp/sock",
+        ] {
             let error = parse(&format!("lifeboat restore social --to {url}")).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let text = error.to_string();
             assert!(text.contains("the URL after `--to`") && !text.contains("hunter2"), "{text}");
         }
-        assert!(parse("lifeboat restore social --to postgres://u@%2Ftmp%2Fsock:5432/d").is_ok());
+        for url in ["postgres://u@%2Ftmp%2Fsock:5432/d", "postgres://%2Ftmp/d", "postgres://u@/d?host=/tmp/sock"] {
+            assert!(parse(&format!("lifeboat restore social --to {url}")).is_ok(), "{url}");
+        }
         assert_eq!("./out".parse::<Destination>().unwrap(), Destination::Directory("./out".into()));
     }
 }

@@ -76,11 +76,14 @@ pub async fn check_online(session: &Session, output: &Output) -> Result<(), Oper
     for name in names {
         let probed = async {
             let target = session.target(&name).await?;
-            target.target.probe().await.map_err(OperationError::from)?;
-            Ok::<_, OperationError>(target.target.place())
+            if operations::targets_known::will_be_created(&session.config.state, &target).await? {
+                return Ok(format!("{} will be created", target.target.place()));
+            }
+            target.target.probe().await?;
+            Ok::<_, OperationError>(format!("{} answers", target.target.place()))
         };
         match probed.await {
-            Ok(place) => output.say(format!("target {name}: {place} answers")),
+            Ok(state) => output.say(format!("target {name}: {state}")),
             Err(error) => failures.push(error.during(format!("target `{name}`"))),
         }
     }

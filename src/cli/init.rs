@@ -2,15 +2,16 @@
 //!
 //! What it must never do: overwrite a file, put a secret into a file that others may read, or print one.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
-use url::Url;
+use url::{Position, Url};
 
 use super::init_text::{job_file, job_name, lifeboat_file, target_table};
 use crate::config::redact_text;
-use crate::domain::Secret;
+use crate::domain::{Secret, with_host};
 
 /// Readable by everybody, as configuration is.
 const PUBLIC: u32 = 0o644;
@@ -143,7 +144,8 @@ pub struct InitPlan {
 
 /// Takes the password out of a Postgres URL, so that it can be kept apart.
 pub fn split_password(url: &str) -> Result<(String, Option<Secret>), InitError> {
-    let mut parsed = Url::parse(url).map_err(|error| InitError::Url(format!("cannot be read: {error}")))?;
+    let given = with_host(url);
+    let mut parsed = Url::parse(&given).map_err(|error| InitError::Url(format!("cannot be read: {error}")))?;
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
         return Err(InitError::Url("must start with `postgres://`".into()));
     }
@@ -162,7 +164,12 @@ pub fn split_password(url: &str) -> Result<(String, Option<Secret>), InitError> 
     if password.as_deref().is_some_and(|password| password.is_empty() || password.contains(['\n', '\r'])) {
         return Err(InitError::Url("has an empty password, or one of several lines".into()));
     }
-    Ok((parsed.to_string(), password.map(Secret::new)))
+    let clean = match given {
+        Cow::Borrowed(_) => parsed.to_string(),
+        // As it was typed: without the host that was put in.
+        Cow::Owned(_) => format!("{}{}", &parsed[..Position::BeforeHost], &parsed[Position::AfterHost..]),
+    };
+    Ok((clean, password.map(Secret::new)))
 }
 
 fn percent_decoded(text: &str) -> Result<String, InitError> {

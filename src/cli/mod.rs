@@ -123,19 +123,21 @@ async fn dispatch(
         _ => {}
     }
     let session = match &cli.verb {
-        Verb::Backup(_) | Verb::Restore(_) if global.dry_run => Session::look(settings, reporter, cancel).await?,
+        Verb::Backup(_) | Verb::Restore(_) | Verb::RestoreTest(_) | Verb::Target(_) if global.dry_run => {
+            Session::look(settings, reporter, cancel).await?
+        }
         _ => Session::open(settings, reporter, cancel).await?,
     };
     match &cli.verb {
         Verb::Backup(BackupVerb::Now(args)) => backup::now(&session, &output, &global, args).await,
         Verb::Snapshots(args) => snapshots::list(&session, &output, args).await,
         Verb::Restore(args) => restore::run(&session, &output, &global, args).await,
-        Verb::RestoreTest(args) => restore_test::run(&session, &output, args).await,
+        Verb::RestoreTest(args) => restore_test::run(&session, &output, &global, args).await,
         Verb::Report(args) => report::write(&session, &output, args).await,
         Verb::Status => report::status(&session, &output).await,
         Verb::Config(ConfigVerb::Check(_)) => config::check_online(&session, &output).await,
         Verb::Keys(KeysVerb::Export(args)) => keys::export(&session, &output, args).await,
-        Verb::Target(TargetVerb::Test(args)) => target::test(&session, &output, args).await,
+        Verb::Target(TargetVerb::Test(args)) => target::test(&session, &output, &global, args).await,
         Verb::Catalog(CatalogVerb::Rebuild(args)) => catalog::rebuild(&session, &output, args).await,
         Verb::Init(_)
         | Verb::Demo(_)

@@ -1,31 +1,32 @@
 //! `restore-test`.
 
 use super::arg_types::FromTargets;
-use super::args::RestoreTestArgs;
+use super::args::{Global, RestoreTestArgs};
 use super::backup::chosen;
 use super::output::Output;
+use crate::config::Job;
 use crate::domain::{Reason, Verdict, human_bytes};
 use crate::operations::restore_test::{self, Request, TestOutcome};
 use crate::operations::snapshots::Selector;
+use crate::operations::test_plan::{self, TestPlan};
 use crate::operations::{Class, OperationError, Session};
 
 /// Differences that the terminal shows; the report shows more.
 const SHOWN: usize = 12;
 
-pub async fn run(session: &Session, output: &Output, args: &RestoreTestArgs) -> Result<(), OperationError> {
+pub async fn run(
+    session: &Session,
+    output: &Output,
+    global: &Global,
+    args: &RestoreTestArgs,
+) -> Result<(), OperationError> {
     let jobs = chosen(session, &args.jobs)?;
+    if global.dry_run {
+        return plan(session, output, args, &jobs).await;
+    }
     let (mut failed, mut unproven, mut errors) = (0, 0, vec![]);
     for job in &jobs {
-        let request = Request {
-            selector: Selector::Latest,
-            from: match &args.from {
-                None => vec![],
-                Some(FromTargets::Each) => job.backup.targets.clone(),
-                Some(FromTargets::One(target)) => vec![target.clone()],
-            },
-            keep_scratch: args.keep_scratch,
-        };
-        match restore_test::run(session, job, &request).await {
+        match restore_test::run(session, job, &request(args, job)).await {
             Ok(outcomes) => {
                 for outcome in outcomes {
                     output.result(&outcome, || text(&outcome));
@@ -56,6 +57,66 @@ pub async fn run(session: &Session, output: &Output, args: &RestoreTestArgs) -> 
         )
         .hint("`lifeboat report` shows every difference; rerun with `--keep-scratch` to inspect the instance")),
     }
+}
+
+fn request(args: &RestoreTestArgs, job: &Job) -> Request {
+    Request {
+        selector: Selector::Latest,
+        from: match &args.from {
+            None => vec![],
+            Some(FromTargets::Each) => job.backup.targets.clone(),
+            Some(FromTargets::One(target)) => vec![target.clone()],
+        },
+        keep_scratch: args.keep_scratch,
+    }
+}
+
+/// What the tests would do.
+async fn plan(session: &Session, output: &Output, args: &RestoreTestArgs, jobs: &[&Job]) -> Result<(), OperationError> {
+    let (mut planned, mut errors) = (0, vec![]);
+    for job in jobs {
+        match test_plan::plan(session, job, &request(args, job)).await {
+            Ok(mut plan) => {
+                output.result(&plan, || plan_text(&plan));
+                let (before, tests) = (errors.len(), plan.tests.len());
+                errors.extend(plan.tests.iter_mut().filter_map(|test| {
+                    let what = format!("job `{}` cannot be tested from target `{}`", plan.job, test.target);
+                    Some(test.error.take()?.during(what))
+                }));
+                planned += tests - (errors.len() - before);
+            }
+            Err(error) if error.class == Class::Cancelled || jobs.len() == 1 => return Err(error),
+            Err(error) => errors.push(error.during(format!("job `{}` cannot be tested", job.name))),
+        }
+    }
+    let count = errors.len();
+    let Some(first) = errors.into_iter().next() else { return Ok(()) };
+    let first = if count == 1 { first } else { first.during(format!("{count} tests cannot be run")) };
+    Err(if planned > 0 { OperationError { class: Class::Partial, ..first } } else { first })
+}
+
+fn plan_text(plan: &TestPlan) -> String {
+    let mut text = format!("{}: would test from {} targets\n", plan.job, plan.tests.len());
+    for test in &plan.tests {
+        text.push_str(&format!("  target {} ({}): ", test.target, test.place));
+        match &test.restores {
+            Some(restore) => text.push_str(&format!(
+                "snapshot {} of {}, {}: {} parts, {}\n    needs of scratch: {}\n",
+                restore.snapshot,
+                restore.dumped_at,
+                restore.source,
+                restore.parts,
+                human_bytes(restore.bytes),
+                restore.scratch.describe().join(", ")
+            )),
+            None => text.push_str(&format!("{}\n", test.problem)),
+        }
+    }
+    for check in &plan.checks {
+        text.push_str(&format!("  check {}: {}\n", check.check, check.expected));
+    }
+    text.push_str("  dry run: nothing was leased, restored or written\n");
+    text
 }
 
 fn text(outcome: &TestOutcome) -> String {

@@ -20,7 +20,7 @@ pub use fingerprint::Fingerprint;
 pub use ids::{JobName, RunId, SnapshotId, TargetName, WriterId};
 pub use object::{ObjectKey, SealedObject};
 pub use part::{PartName, Shape};
-pub use place::{Place, ScratchNeeds};
+pub use place::{Place, ScratchNeeds, with_host};
 pub use progress::{Event, Progress};
 pub use record::{Gap, SourceRecord};
 pub use secret::Secret;

@@ -1,6 +1,8 @@
 //! Where a running system is, and what a scratch instance of it must offer.
 
-use super::Secret;
+use std::borrow::Cow;
+
+use super::{Secret, human_bytes};
 
 /// A running system that a source, a loader or a check connects to.
 #[derive(Debug, Clone)]
@@ -9,6 +11,20 @@ pub struct Place {
     /// (`postgres://user@%2Ftmp%2Fsock:5432/db`); no password.
     pub url: String,
     pub password: Option<Secret>,
+}
+
+/// The URL with a host, for parsers that want one after a login or before a port; libpq wants none there:
+/// `postgres://user@/db?host=/run/postgresql`. What is put in stands for the default, as it does in `postgres:///db`, and gives
+/// way to the parameter.
+pub fn with_host(url: &str) -> Cow<'_, str> {
+    let Some(authority) = url.find("://").map(|at| at + 3) else { return url.into() };
+    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |end| authority + end);
+    let host = url[authority..end].rfind('@').map_or(authority, |at| authority + at + 1);
+    if end > authority && (host == end || url[host..].starts_with(':')) {
+        format!("{}localhost{}", &url[..host], &url[host..]).into()
+    } else {
+        url.into()
+    }
 }
 
 /// What a scratch instance must offer to hold one snapshot.
@@ -26,6 +42,10 @@ pub struct ScratchNeeds {
     pub source_identity: String,
     /// libc locales, as `pg_database.datcollate` and `datctype` name them.
     pub locales: Vec<String>,
+    /// Locales of the ICU library; a server without ICU has none.
+    pub icu_locales: Vec<String>,
+    /// Collations that a new cluster brings along, by name.
+    pub collations: Vec<String>,
     /// `UTF8`.
     pub encoding: String,
     /// Libraries for `shared_preload_libraries`.
@@ -34,4 +54,40 @@ pub struct ScratchNeeds {
     pub bytes: u64,
     /// The most relations that one transaction locks, for `max_locks_per_transaction`.
     pub relations: u64,
+}
+
+impl ScratchNeeds {
+    /// One entry for each need, in the words in which a machine is said to lack it.
+    pub fn describe(&self) -> Vec<String> {
+        let mut needs = vec![format!("{} {}", self.engine, self.major)];
+        needs.extend(self.extensions.iter().map(|(name, version)| format!("extension {name} {version}")));
+        needs.extend(self.locales.iter().map(|locale| format!("locale {locale}")));
+        needs.extend(self.icu_locales.iter().map(|locale| format!("locale {locale} of ICU")));
+        needs.extend(self.collations.iter().map(|collation| format!("collation {collation}")));
+        needs.extend(self.preload.iter().map(|library| format!("server library {library}")));
+        needs.push(format!("{} of free disk", human_bytes(self.bytes)));
+        needs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_put_in_only_where_a_login_or_a_port_stands_without_one() {
+        for (url, expected) in [
+            ("postgres://u@/db?host=/dir", "postgres://u@localhost/db?host=/dir"),
+            ("postgres://u:p%40w@:5433/db", "postgres://u:p%40w@localhost:5433/db"),
+            ("postgres://:5433?host=/a@b", "postgres://localhost:5433?host=/a@b"),
+            ("postgres://u@", "postgres://u@localhost"),
+        ] {
+            assert_eq!(with_host(url), expected);
+        }
+        for url in
+            ["postgres:///db?host=/u@:1", "postgres://u@h/db", "postgres://%2Fdir/db", "postgres://[::1]:1/d", "x"]
+        {
+            assert_eq!(with_host(url), url);
+        }
+    }
 }

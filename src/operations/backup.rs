@@ -74,7 +74,7 @@ pub struct BackupPlan {
 pub struct PlannedTarget {
     pub target: String,
     pub place: String,
-    /// `holds repository ...`, `empty: a repository would be made`, or what is wrong.
+    /// `holds repository ...`, `will be created, with a new repository`, or what is wrong.
     pub state: String,
     pub usable: bool,
 }
@@ -86,20 +86,26 @@ pub async fn plan(session: &Session, job: &Job) -> Result<BackupPlan, OperationE
     let preflight = source.preflight(&context(session, job, work.path().to_owned())).await?;
     let mut targets = vec![];
     for target in session.targets(&job.backup.targets).await? {
-        let made_by_the_first_run =
-            !targets_known::is_known(&session.config.state, &target)? && target.target.awaits_initialise().await?;
-        let (state, usable) = match read_info(&target).await {
-            _ if made_by_the_first_run => ("not there yet: it and a repository would be made".to_owned(), true),
-            Ok(Some(info)) => (format!("holds repository {}", info.repository), true),
-            Ok(None) if targets_known::is_known(&session.config.state, &target)? => {
-                (targets_known::emptied(&session.config.state, &target).to_string(), false)
-            }
-            Ok(None) => ("empty: a repository would be made".to_owned(), true),
+        let (state, usable) = match look(session, &target).await {
+            Ok(state) => (state, true),
             Err(error) => (error.to_string(), false),
         };
         targets.push(PlannedTarget { target: target.name.to_string(), place: target.target.place(), state, usable });
     }
     Ok(BackupPlan { job: job.name.to_string(), source: source.describe(), preflight, targets })
+}
+
+/// What a target holds now, in words; an error where a backup could not use it.
+async fn look(session: &Session, target: &OpenTarget) -> Result<String, OperationError> {
+    let state = &session.config.state;
+    if targets_known::will_be_created(state, target).await? {
+        return Ok("will be created, with a new repository".to_owned());
+    }
+    match read_info(target).await? {
+        Some(info) => Ok(format!("holds repository {}", info.repository)),
+        None if targets_known::is_known(state, target)? => Err(targets_known::emptied(state, target)),
+        None => Ok("empty: a repository would be made".to_owned()),
+    }
 }
 
 /// Runs a backup and records in the catalog how it ended, whatever happened.
@@ -264,39 +270,68 @@ async fn prepare(session: &Session, job: &Job) -> Result<Ready, OperationError> 
         let _lock = lock::lock(&state, "writer").await?;
         tokio::task::spawn_blocking(move || Writer::open_or_create(&state, &recipients)).await.map_err(bug)??
     };
-    let (mut targets, mut infos, mut failed) = (vec![], vec![], vec![]);
+    let (mut looked, mut failed) = (vec![], vec![]);
     for target in session.targets(&job.backup.targets).await? {
-        let looked = async {
-            let known = targets_known::is_known(&session.config.state, &target)?;
-            if !known {
-                target.target.initialise().await?;
-            }
-            target.target.probe().await?;
-            let info = read_info(&target).await?;
-            if known && info.is_none() {
-                return Err(targets_known::emptied(&session.config.state, &target));
-            }
-            let held = list_packs(&target).await?;
-            Ok::<_, OperationError>((info, held))
-        };
-        match looked.await {
-            Ok((info, held)) => {
-                infos.push((info, held));
+        match try_target(session, &target).await {
+            Ok((info, packs)) => looked.push(Looked { target, info, packs }),
+            Err(error) => leave_out(session, job, &target, error, &mut failed)?,
+        }
+    }
+    enough(job, looked.len(), &failed)?;
+    let info = agree(session, &looked)?;
+    let (mut targets, mut held) = (vec![], vec![]);
+    for Looked { target, info: found, packs } in looked {
+        match introduce(session, &target, found.is_none().then_some(&info)).await {
+            Ok(()) => {
                 targets.push(target);
+                held.push(packs);
             }
-            // A target whose `lifeboat.json` is damaged is no worse than one that is away.
-            Err(error) if matches!(error.class, Class::Target | Class::Integrity) => {
-                session.warn(job.name.as_str(), format!("target `{}` is left out: {error}", target.name));
-                failed.push(CopyOutcome::failed(&target, &error));
-            }
-            Err(error) => return Err(error.place(format!("target `{}`", target.name))),
+            Err(error) => leave_out(session, job, &target, error, &mut failed)?,
         }
     }
     enough(job, targets.len(), &failed)?;
-    let info = agree(session, &targets, infos.iter().map(|(info, _)| info.as_ref())).await?;
-    let held: Vec<HashMap<_, _>> = infos.into_iter().map(|(_, held)| held).collect();
     let cache = open_cache(session, job, &writer, &targets, &held).await?;
     Ok(Ready { writer, info, targets, failed, cache })
+}
+
+/// A target that answers.
+struct Looked {
+    target: OpenTarget,
+    /// The repository that it holds; `None` for an empty one.
+    info: Option<RepositoryInfo>,
+    packs: HashMap<ContentName, u64>,
+}
+
+/// Makes the place where it is new, and shows that it can be written and what it holds.
+async fn try_target(
+    session: &Session,
+    target: &OpenTarget,
+) -> Result<(Option<RepositoryInfo>, HashMap<ContentName, u64>), OperationError> {
+    let state = &session.config.state;
+    targets_known::prepare(state, target).await?;
+    target.target.probe().await?;
+    let info = read_info(target).await?;
+    if info.is_none() && targets_known::is_known(state, target)? {
+        return Err(targets_known::emptied(state, target));
+    }
+    Ok((info, list_packs(target).await?))
+}
+
+/// One target that fails costs its copy; what is not the target's fault ends the run.
+fn leave_out(
+    session: &Session,
+    job: &Job,
+    target: &OpenTarget,
+    error: OperationError,
+    failed: &mut Vec<CopyOutcome>,
+) -> Result<(), OperationError> {
+    // A target whose `lifeboat.json` is damaged is no worse than one that is away.
+    if !matches!(error.class, Class::Target | Class::Integrity) {
+        return Err(error.place(format!("target `{}`", target.name)));
+    }
+    session.warn(job.name.as_str(), format!("target `{}` is left out: {error}", target.name));
+    failed.push(CopyOutcome::failed(target, &error));
+    Ok(())
 }
 
 /// Whether the quorum can still be reached.
@@ -323,21 +358,17 @@ pub fn enough(job: &Job, working: usize, failed: &[CopyOutcome]) -> Result<(), O
     .hint(hint))
 }
 
-/// All targets hold the same repository; empty ones get it.
-async fn agree<'a>(
-    session: &Session,
-    targets: &[OpenTarget],
-    infos: impl Iterator<Item = Option<&'a RepositoryInfo>> + Clone,
-) -> Result<RepositoryInfo, OperationError> {
+/// The one repository that all targets hold or will hold.
+fn agree(session: &Session, looked: &[Looked]) -> Result<RepositoryInfo, OperationError> {
     let pinned = pinned_repository(session);
-    let known: Vec<_> = targets.iter().zip(infos.clone()).filter_map(|(target, info)| Some((target, info?))).collect();
-    let info = match (known.first(), &pinned) {
-        (Some((_, info)), _) => (*info).clone(),
+    let known = || looked.iter().filter_map(|looked| Some((&looked.target, looked.info.as_ref()?)));
+    let info = match (known().next(), &pinned) {
+        (Some((_, info)), _) => info.clone(),
         (None, Some(pinned)) => RepositoryInfo { repository: pinned.clone(), ..RepositoryInfo::create() },
         (None, None) => RepositoryInfo::create(),
     };
     let wanted = pinned.as_ref().unwrap_or(&info.repository);
-    if let Some((target, other)) = known.iter().find(|(_, other)| other.repository != *wanted) {
+    if let Some((target, other)) = known().find(|(_, other)| other.repository != *wanted) {
         return Err(OperationError::new(
             Class::Config,
             format!("target `{}` holds repository {}, not {wanted}", target.name, other.repository),
@@ -346,14 +377,16 @@ async fn agree<'a>(
         .hint("give each repository its own folder or prefix"));
     }
     pin_repository(session, &info.repository)?;
-    for (target, found) in targets.iter().zip(infos) {
-        if found.is_none() {
-            let object = SealedObject::new(layout::info(), Bytes::from(info.encode())).expect("a public kind");
-            target.target.put(&object).await?;
-        }
-        targets_known::remember(&session.config.state, target)?;
-    }
     Ok(info)
+}
+
+/// Makes a target one of this repository: an empty one gets `new`, and from now on it is known.
+async fn introduce(session: &Session, target: &OpenTarget, new: Option<&RepositoryInfo>) -> Result<(), OperationError> {
+    if let Some(info) = new {
+        let object = SealedObject::new(layout::info(), Bytes::from(info.encode())).expect("a public kind");
+        target.target.put(&object).await?;
+    }
+    targets_known::remember(&session.config.state, target)
 }
 
 /// Which repository this installation writes to: an emptied target must not pass for a new one unnoticed.

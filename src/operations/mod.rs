@@ -15,6 +15,7 @@ pub mod restore_test;
 pub mod session;
 pub mod snapshots;
 pub mod targets_known;
+pub mod test_plan;
 pub mod work;
 
 pub use error::{Class, OperationError};

@@ -167,7 +167,11 @@ async fn load(
     let record = &snapshot.recipe.meta.source;
     let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
     let loaded = kind(&record.kind)?.load(&context, record, store, &load).await;
-    loaded.map_err(|error| OperationError::from(error).during(format!("job `{}` did not restore", request.job)))
+    loaded.map_err(|error| {
+        let error = OperationError::from(error).during(format!("job `{}` did not restore", request.job));
+        // A restore is no restore test: what is lacking here keeps it from being done.
+        if error.class == Class::Unproven { OperationError { class: Class::Source, ..error } } else { error }
+    })
 }
 
 /// Where the job, if it is still configured, finds its engine's programs.

@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::compare;
 use super::session::{OpenTarget, Session, kind};
-use super::snapshots::{self, OpenSnapshot, Selector};
+use super::snapshots::{self, Found, OpenSnapshot, Selector};
 use super::work::WorkFolder;
 use super::{Class, OperationError, restore};
 use crate::catalog::{ProofRow, RunRow};
 use crate::config::Job;
-use crate::domain::{Evidence, Mismatch, PartStore, Reason, RunId, SnapshotId, SourceRecord, TargetName, Verdict};
+use crate::domain::{
+    Evidence, JobName, Mismatch, PartStore, Reason, RunId, SnapshotId, SourceRecord, TargetName, Verdict,
+};
 use crate::proof::checks::{self, Check, Restored};
 use crate::report::Measured;
+use crate::repository::crypt::Identities;
 use crate::scratch::{self, Lease, LeaseRequest};
 use crate::sources::{Context, LoadRequest, SourceKind};
 use crate::system::clock;
@@ -50,15 +53,9 @@ pub struct TestOutcome {
 
 /// Tests a job from each target in turn, and records every verdict.
 pub async fn run(session: &Session, job: &Job, request: &Request) -> Result<Vec<TestOutcome>, OperationError> {
-    let policy = job.restore_test.clone().unwrap_or_default();
-    let checks =
-        policy.checks.iter().map(checks::configure).collect::<Result<Vec<_>, _>>().map_err(OperationError::from)?;
-    let names = match (&request.from[..], &policy.from[..]) {
-        ([], []) => job.backup.targets.clone(),
-        ([], from) | (from, _) => from.to_vec(),
-    };
+    let (targets, checks) = settle(session, job, request).await?;
     let mut outcomes = vec![];
-    for target in session.targets(&names).await? {
+    for target in targets {
         outcomes.push(test_target(session, job, request, &target, &checks).await?);
     }
     Ok(outcomes)
@@ -114,6 +111,61 @@ async fn test_target(
     Ok(outcome)
 }
 
+/// The snapshot that a test takes from a target.
+pub(super) async fn find(
+    session: &Session,
+    job: &JobName,
+    target: &OpenTarget,
+    selector: &Selector,
+) -> Result<Found, OperationError> {
+    let listing = snapshots::list(session, target).await?;
+    let found = match snapshots::choose(&listing, job, selector) {
+        Ok(found) => found.clone(),
+        // A snapshot whose root does not verify is a finding, not a typing error.
+        Err(_) if !listing.problems.is_empty() => {
+            return Err(OperationError::new(Class::Integrity, listing.problems.join("; ")).place(target.target.place()));
+        }
+        Err(error) => return Err(error),
+    };
+    if *selector == Selector::Latest
+        && let Some(lost) = snapshots::lost_newest(session, target, job, &listing).await?
+    {
+        // To prove an older one would hide that the newest cannot be had from here.
+        return Err(OperationError::new(Class::Integrity, lost)
+            .cause(listing.problems.join("; "))
+            .place(target.target.place())
+            .hint("`lifeboat snapshots` shows what each target holds; the next backup is whole here again"));
+    }
+    Ok(found)
+}
+
+/// Opens it from this target alone: that the others could help is not what a test is to show.
+pub(super) async fn open(
+    session: &Session,
+    target: &OpenTarget,
+    found: &Found,
+    identities: &Identities,
+) -> Result<OpenSnapshot, OperationError> {
+    let opened = snapshots::open(session, target, &[], found, identities).await;
+    opened.map_err(|error| if error.place.is_some() { error } else { error.place(target.target.place()) })
+}
+
+/// The targets to restore from, and the job's checks.
+pub(super) async fn settle(
+    session: &Session,
+    job: &Job,
+    request: &Request,
+) -> Result<(Vec<OpenTarget>, Vec<Box<dyn Check>>), OperationError> {
+    let policy = job.restore_test.clone().unwrap_or_default();
+    let checks =
+        policy.checks.iter().map(checks::configure).collect::<Result<Vec<_>, _>>().map_err(OperationError::from)?;
+    let names = match (&request.from[..], &policy.from[..]) {
+        ([], []) => job.backup.targets.clone(),
+        ([], from) | (from, _) => from.to_vec(),
+    };
+    Ok((session.targets(&names).await?, checks))
+}
+
 /// What an error says about the snapshot.
 fn verdict_of(error: &OperationError) -> Verdict {
     let mismatch = |what: &str| Verdict::Failed {
@@ -151,29 +203,10 @@ impl Test<'_> {
         let name = self.job.name.as_str();
         let begun = Instant::now();
         let identities = self.session.identities().await?;
-        let listing = snapshots::list(self.session, self.target).await?;
-        let found = match snapshots::choose(&listing, &self.job.name, selector) {
-            Ok(found) => found,
-            // A snapshot whose root does not verify is a finding, not a typing error.
-            Err(_) if !listing.problems.is_empty() => {
-                return Err(OperationError::new(Class::Integrity, listing.problems.join("; "))
-                    .place(self.target.target.place()));
-            }
-            Err(error) => return Err(error),
-        };
-        if *selector == Selector::Latest
-            && let Some(lost) = snapshots::lost_newest(self.session, self.target, &self.job.name, &listing).await?
-        {
-            // To prove an older one would hide that the newest cannot be had from here.
-            return Err(OperationError::new(Class::Integrity, lost)
-                .cause(listing.problems.join("; "))
-                .place(self.target.target.place()));
-        }
+        let found = find(self.session, &self.job.name, self.target, selector).await?;
         self.outcome.snapshot = Some(found.root.snapshot.clone());
         self.outcome.dumped_at.clone_from(&found.root.started);
-        let snapshot = snapshots::open(self.session, self.target, &[], found, &identities)
-            .await
-            .map_err(|error| if error.place.is_some() { error } else { error.place(self.target.target.place()) })?;
+        let snapshot = open(self.session, self.target, &found, &identities).await?;
         let record = snapshot.recipe.meta.source.clone();
         let kind = kind(&record.kind)?;
         let work = WorkFolder::make(&self.session.config.state).await?;

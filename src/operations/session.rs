@@ -49,13 +49,14 @@ impl Session {
         Ok(Self { config, catalog, progress, cancel })
     }
 
-    /// For looking only: nothing is written, not even a state folder, and the catalog is an empty one in memory.
+    /// For looking only: nothing is written, not even a state folder, and the catalog is a copy that is forgotten.
     pub async fn look(
         config: Config,
         progress: Arc<dyn Progress>,
         cancel: CancellationToken,
     ) -> Result<Self, OperationError> {
-        Ok(Self { config, catalog: Catalog::in_memory().await?, progress, cancel })
+        let catalog = Catalog::copy_of(&config.state).await?;
+        Ok(Self { config, catalog, progress, cancel })
     }
 
     pub fn job(&self, name: &JobName) -> Result<&Job, OperationError> {

@@ -20,6 +20,20 @@ pub fn is_known(state: &Path, target: &OpenTarget) -> Result<bool, OperationErro
     }
 }
 
+/// Whether the target's place is still to be made: never used before, not there, and it can be made. A place that was used and
+/// is gone is an unmounted disk, which no run makes anew.
+pub async fn will_be_created(state: &Path, target: &OpenTarget) -> Result<bool, OperationError> {
+    Ok(!is_known(state, target)? && target.target.awaits_initialise().await?)
+}
+
+/// Makes what a target needs before its first object, unless it was used before.
+pub async fn prepare(state: &Path, target: &OpenTarget) -> Result<(), OperationError> {
+    if !is_known(state, target)? {
+        target.target.initialise().await?;
+    }
+    Ok(())
+}
+
 pub fn remember(state: &Path, target: &OpenTarget) -> Result<(), OperationError> {
     let marker = marker(state, target);
     let folder = state.join("targets");

@@ -24,7 +24,7 @@ pub trait Target: Send + Sync {
     /// Makes what must exist before the first object (a folder), for a new repository only: no other call creates the
     /// place, so that an unmounted disk is never filled by mistake. Repeating it is harmless.
     async fn initialise(&self) -> Result<(), TargetError>;
-    /// Whether the place itself is still to be made by [`Target::initialise`].
+    /// Whether the place itself is still to be made by [`Target::initialise`]; an error where that could not make it.
     async fn awaits_initialise(&self) -> Result<bool, TargetError> {
         Ok(false)
     }

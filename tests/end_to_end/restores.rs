@@ -120,3 +120,37 @@ fn files_load_with_stock_programs_by_the_commands_beside_them() {
     let (source, restored) = (content(&server, ODD), content(&other, ODD));
     assert_eq!(restored.lines().collect::<Vec<_>>(), source.lines().collect::<Vec<_>>());
 }
+
+#[test]
+fn a_socket_is_named_in_a_url_in_every_way_that_libpq_knows() {
+    let (server, lifeboat) = shop();
+    let other = TestServer::start();
+    let spellings = |server: &TestServer, database: &str| {
+        let socket = server.socket().to_str().unwrap().to_owned();
+        let encoded = socket.replace('/', "%2F");
+        [
+            format!("postgres://postgres@/{database}?host={socket}"),
+            format!("postgres://postgres@:5432/{database}?host={encoded}"),
+            format!("postgres://{encoded}/{database}"),
+            format!("postgresql:///{database}?host={socket}&user=postgres"),
+        ]
+    };
+    for (number, url) in spellings(&server, "shop").iter().enumerate() {
+        lifeboat.job("shop", url, "");
+        lifeboat.ok(&["backup", "now"]);
+        let name = format!("from_{number}");
+        lifeboat.ok(&["restore", "shop", "--to", &spellings(&other, &name)[number]]);
+        assert_eq!(other.psql(&name, "select what from orders"), "first");
+    }
+    lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);
+    // A server of one's own as scratch, and what `init` writes.
+    let scratch = TestServer::start();
+    let lifeboat = Installation::with("", &format!("url = {:?}", spellings(&scratch, "postgres")[0]));
+    lifeboat.job("shop", &server.url("shop"), "");
+    lifeboat.ok(&["backup", "now"]);
+    lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);
+    let folder = lifeboat.path("fresh");
+    let url = &spellings(&server, "shop")[0];
+    lifeboat.ok(&["init", folder.to_str().unwrap(), "--postgres", url]);
+    assert!(std::fs::read_to_string(folder.join("jobs/shop.toml")).unwrap().contains(url));
+}

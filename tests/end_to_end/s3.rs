@@ -34,6 +34,33 @@ fn source() -> TestServer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_target_that_cannot_be_made_one_costs_its_copy_only() {
+    let store = S3Server::start_refusing("lifeboat.json").await;
+    let address = store.address();
+    tokio::task::spawn_blocking(move || {
+        let server = TestServer::start();
+        server.create_database("shop");
+        server.psql("shop", "create table orders as select 1 as n");
+        let lifeboat = installation(address, &server, "quorum = 2");
+        for run in 1..=2 {
+            let partial = lifeboat.run(&["backup", "now"]).expect(3);
+            partial.says(&["on one, two", "target `s3` failed", "lifeboat.json", "not every target took part"]);
+            let snapshots = lifeboat.run(&["snapshots", "--json"]).summaries().pop().unwrap();
+            let snapshots = snapshots["snapshots"].as_array().unwrap().clone();
+            assert_eq!(snapshots.len(), run);
+            assert!(snapshots.iter().all(|snapshot| snapshot["targets"] == serde_json::json!(["one", "two"])));
+        }
+        lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);
+        assert!(!lifeboat.path("state/targets/s3").exists(), "a target that holds nothing is known");
+        // Where its copy is demanded nothing is committed.
+        let lifeboat = installation(address, &server, "quorum = 3");
+        lifeboat.run(&["backup", "now"]).expect(1).says(&["2 of 3 targets work", "no snapshot was committed"]);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_and_an_object_store_hold_the_same_and_each_is_proven_and_restores() {
     let store = S3Server::start().await;
     let folder = store.bucket_folder().join("a/b");

@@ -62,6 +62,70 @@ fn a_dry_run_writes_nothing_anywhere() {
     assert_eq!(server.psql("postgres", "select count(*) from pg_database where datname = 'fresh'"), "0");
 }
 
+/// The folders of scratch instances that a test's own folder ever held, watched while `act` runs.
+fn leased(boat: &Lifeboat, act: impl FnOnce()) -> BTreeSet<String> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !stop.load(Ordering::Relaxed) {
+                seen.extend(files(&boat.scratch()).into_keys());
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            seen
+        });
+        // A test that fails must end the watcher too, or it would hang.
+        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        stop.store(true, Ordering::Relaxed);
+        let seen = watcher.join().unwrap();
+        acted.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        seen
+    })
+}
+
+#[test]
+fn a_dry_restore_test_says_what_it_would_do_and_leases_nothing() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
+    boat.add_check("sql = 'select count(*) from account'\nmin = 400");
+    boat.backup().expect(0);
+    let (id, _) = boat.snapshots().pop().unwrap();
+    let before = files(boat.path());
+    let leases = leased(&boat, || {
+        let said = boat.run(&["restore-test", "--dry-run"]).expect(0).stdout;
+        let major = format!("postgres {}", server.major());
+        let one = format!("target one (directory {}): snapshot {id}", boat.target("one").display());
+        for words in [&one, "target two (", &major, "extension plpgsql 1.0", "locale C.UTF-8", "of free disk", ">= 400"]
+        {
+            assert!(said.contains(words), "no `{words}` in:\n{said}");
+        }
+        assert!(said.contains("nothing was leased") && !said.contains("PROVEN"), "{said}");
+        let plan = boat.run(&["restore-test", "--dry-run", "--json", "--from", "two"]).expect(0).json().pop().unwrap();
+        let tests = plan["tests"].as_array().unwrap();
+        assert_eq!((tests.len(), &tests[0]["target"], &tests[0]["snapshot"]), (1, &"two".into(), &id.as_str().into()));
+        assert_eq!(tests[0]["scratch"]["major"], server.major());
+    });
+    assert_eq!(leases, BTreeSet::new());
+    assert!(files(boat.path()) == before, "a dry run wrote something");
+}
+
+#[test]
+fn a_dry_restore_test_names_the_targets_that_could_not_be_tested() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
+    boat.run(&["restore-test", "--dry-run"]).refuses(1, &["does not exist"]);
+    boat.backup().expect(0);
+    boat.backup().expect(0);
+    // Rolled back: an older snapshot is there and verifies, but the newest is not to be had.
+    let newest = boat.roots("two").pop().unwrap();
+    std::fs::remove_file(&newest).unwrap();
+    let said = boat.run(&["restore-test", "--dry-run"]).refuses(3, &["target `two`", "was committed here"]);
+    assert!(said.stdout.contains("target one (") && said.stdout.contains(": snapshot "), "{}", said.stdout);
+    std::fs::rename(boat.target("one"), boat.path().join("away")).unwrap();
+    boat.run(&["restore-test", "--dry-run"]).refuses(1, &["2 tests cannot be run", "mounted"]);
+    boat.run(&["restore-test", "--dry-run", "ap"]).refuses(10, &["no job `ap`", "`app`"]);
+}
+
 #[test]
 fn every_line_under_json_is_an_object_that_says_what_it_is() {
     let server = server_with(SMALL);

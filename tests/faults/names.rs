@@ -54,6 +54,52 @@ fn databases_and_tables_of_any_name_come_back_under_that_name() {
     boat.assert_sound(&["one"]);
 }
 
+/// What stands on a database itself: owner, limit, settings (also a role's in it), grants, comment.
+const ON_DATABASE: &str = "select pg_get_userbyid(datdba), datconnlimit,
+      (select string_agg(acl::text, ' ' order by acl::text) from unnest(datacl) acl),
+      shobj_description(d.oid, 'pg_database'),
+      (select string_agg(coalesce(r.rolname, '-') || ':' || s.setconfig::text, ' ' order by r.rolname)
+       from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole where s.setdatabase = d.oid)
+    from pg_database d where datname = current_database()";
+
+#[test]
+fn a_database_with_a_line_end_in_its_name_keeps_what_stands_on_it() {
+    let server = TestServer::start();
+    server.psql("postgres", "create role keeper; create role reader");
+    let names = ["new\nline", "two\r\n\"lines\""];
+    for name in names {
+        server.create_database(name);
+        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+        server.psql(
+            name,
+            &format!(
+                "alter database {quoted} owner to keeper; alter database {quoted} set work_mem = '7MB';
+                 alter database {quoted} connection limit 7; alter role reader in database {quoted} set lock_timeout = 3;
+                 grant create, temporary on database {quoted} to reader with grant option;
+                 revoke connect on database {quoted} from public; comment on database {quoted} is 'it''s\nlong';
+                 create schema {quoted}; create table {quoted}.{quoted} as select 1 as {quoted}"
+            ),
+        );
+    }
+    let boat = Lifeboat::new(&["one"]);
+    boat.job("all", &server.url("postgres"), "databases = \"all\"", "");
+    boat.run(&["backup", "now"]).expect(0);
+    boat.run(&["restore-test"]).expect(0);
+    let other = TestServer::start();
+    boat.run(&["restore", "all", "--to", &other.url("postgres")]).expect(0);
+    for name in names {
+        let expected = server.psql(name, ON_DATABASE);
+        assert!(expected.contains("work_mem=7MB") && expected.contains("reader=C*T*/keeper"), "{expected}");
+        assert_eq!(other.psql(name, ON_DATABASE), expected);
+    }
+    // One of them, under another name.
+    boat.job("one", &server.url(names[0]), "", "");
+    boat.run(&["backup", "now", "one"]).expect(0);
+    boat.run(&["restore", "one", "--to", &other.url("plain")]).expect(0);
+    assert_eq!(other.psql("plain", ON_DATABASE), server.psql(names[0], ON_DATABASE));
+    boat.assert_sound(&["one"]);
+}
+
 #[test]
 fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over() {
     let server = server_with(SMALL);

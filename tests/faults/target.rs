@@ -105,6 +105,51 @@ fn one_of_two_targets_that_goes_away_midway_costs_its_copy_only_and_gets_the_nex
 }
 
 #[test]
+fn a_target_that_was_never_used_is_created_when_it_is_first_needed_and_not_before() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::with_job(&server, "app", &["one", "deep/er/two"]);
+    let (one, two) = (boat.target("one"), boat.target("deep/er/two"));
+    let before = files(boat.path());
+    let looked = boat.run(&["backup", "now", "--dry-run"]).expect(0);
+    assert_eq!(looked.stdout.matches("will be created").count(), 2, "{}", looked.stdout);
+    let looked = boat.run(&["target", "test", "--dry-run"]).expect(0);
+    assert_eq!(looked.stdout.matches("will be created").count(), 2, "{}", looked.stdout);
+    assert!(files(boat.path()) == before, "a dry run wrote something");
+    boat.run(&["config", "check", "--online"]).expect(0).says(&["one will be created", "two will be created"]);
+    assert!(!one.exists() && !two.exists(), "a check made a target");
+
+    let tested = boat.run(&["target", "test"]).expect(0);
+    assert_eq!(tested.stdout.matches("created; written, read, listed and deleted").count(), 2, "{}", tested.stdout);
+    assert_eq!((files(&one).len(), files(&two).len()), (0, 0), "the probe stays");
+    boat.run(&["target", "test"]).expect(0);
+    boat.backup().expect(0);
+
+    // Now they are known: one that is gone is a disk that is not mounted.
+    std::fs::rename(&one, boat.path().join("away")).unwrap();
+    boat.run(&["backup", "now", "--dry-run"]).refuses(3, &["`one`", "mounted"]);
+    boat.run(&["target", "test"]).expect(3).says(&["1 of 2", "`one`", "mounted"]);
+    boat.run(&["config", "check", "--online"]).expect(1).says(&["`one`", "mounted"]);
+    assert!(!one.exists(), "a target that is gone was made anew");
+}
+
+#[test]
+fn a_target_that_could_not_be_created_is_said_by_a_dry_run_already() {
+    let server = server_with(SMALL);
+    let boat = Lifeboat::with_job(&server, "app", &["one", "file/two"]);
+    std::fs::write(boat.path().join("file"), "x").unwrap();
+    let looked = boat.run(&["backup", "now", "--dry-run"]).refuses(3, &["`two`", "is not a folder"]);
+    assert!(looked.stdout.contains("will be created"), "{}", looked.stdout);
+    boat.run(&["target", "test", "two"]).expect(1).says(&["is not a folder"]);
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    std::fs::remove_file(boat.path().join("file")).unwrap();
+    std::fs::create_dir(boat.path().join("file")).unwrap();
+    std::fs::set_permissions(boat.path().join("file"), std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+    boat.run(&["backup", "now", "--dry-run"]).refuses(3, &["`two`", "refused"]);
+}
+
+#[test]
 fn a_read_only_target_is_refused_before_anything_is_read() {
     let server = server_with(SMALL);
     let boat = Lifeboat::with_job(&server, "app", &["one"]);

@@ -67,6 +67,13 @@ impl Lifeboat {
         std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
     }
 
+    /// Adds a check to the job `app`.
+    pub(crate) fn add_check(&self, lines: &str) {
+        let file = self.folder().join("jobs/app.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{text}[[restore_test.check]]\n{lines}\n")).unwrap();
+    }
+
     /// Everything of this installation.
     pub(crate) fn path(&self) -> &Path {
         self.root.path()

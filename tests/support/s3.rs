@@ -9,7 +9,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use lifeboat::domain::Secret;
 use lifeboat::targets::s3::{Checksum, Credentials, S3Settings};
+use s3s::S3Result;
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
+use s3s::path::S3Path;
 use s3s::service::S3ServiceBuilder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,12 +29,30 @@ pub(crate) struct S3Server {
     task: JoinHandle<()>,
 }
 
+/// Lets a user with a signature do everything but write one object.
+struct AllBut(&'static str);
+
+#[async_trait::async_trait]
+impl S3Access for AllBut {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let refused = context.s3_op().name() == "PutObject"
+            && matches!(context.s3_path(), S3Path::Object { key, .. } if !self.0.is_empty() && key.ends_with(self.0));
+        if refused || context.credentials().is_none() { Err(s3s::s3_error!(AccessDenied)) } else { Ok(()) }
+    }
+}
+
 impl S3Server {
     pub(crate) async fn start() -> Self {
+        Self::start_refusing("").await
+    }
+
+    /// Refuses to store objects whose key ends so, as a policy of a bucket may.
+    pub(crate) async fn start_refusing(end: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        service.set_access(AllBut(end));
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -18,6 +18,8 @@ use crate::domain::verdict::CheckResult;
 pub trait Check: Send + Sync {
     /// Its name in reports.
     fn name(&self) -> &str;
+    /// What must hold, for people: `>= 5, at most 26h before the snapshot`.
+    fn expected(&self) -> String;
     async fn run(&self, restored: &Restored<'_>) -> CheckResult;
 }
 

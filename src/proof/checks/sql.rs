@@ -128,13 +128,16 @@ impl Check for SqlCheck {
         &self.name
     }
 
+    fn expected(&self) -> String {
+        self.expectations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     async fn run(&self, restored: &Restored<'_>) -> CheckResult {
-        let expected: Vec<String> = self.expectations.iter().map(ToString::to_string).collect();
         let (actual, held) = match self.ask(restored).await {
             Ok(answer) => self.judge(&answer, restored.instant),
             Err(why) => (why, false),
         };
-        CheckResult { check: self.name.clone(), expected: expected.join(", "), actual, held }
+        CheckResult { check: self.name.clone(), expected: self.expected(), actual, held }
     }
 }
 

@@ -21,9 +21,18 @@ pub(super) async fn lacking(connection: &mut PgConnection, needs: &ScratchNeeds)
         lacking.extend(lacking_extension(connection, name, version).await?);
     }
     for locale in &needs.locales {
-        if !has_locale(connection, locale).await? {
+        if !has_locale(connection, "libc", locale).await? {
             lacking.push(format!("locale {locale}"));
         }
+    }
+    for locale in &needs.icu_locales {
+        if !has_locale(connection, "icu", locale).await? {
+            lacking.push(format!("locale {locale} of ICU"));
+        }
+    }
+    // One whose locale is lacking is lacking for that reason, which says more.
+    if lacking.iter().all(|lack| !lack.starts_with("locale ")) {
+        lacking.extend(lacking_collations(connection, &needs.collations).await?);
     }
     Ok(lacking)
 }
@@ -47,11 +56,22 @@ async fn lacking_extension(
     })
 }
 
+async fn lacking_collations(connection: &mut PgConnection, wanted: &[String]) -> Result<Vec<String>, ScratchError> {
+    let known: Vec<String> = sqlx::query_scalar(
+        "select distinct collname::text from pg_catalog.pg_collation where collnamespace = 'pg_catalog'::regnamespace",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(asked)?;
+    let lacking = wanted.iter().filter(|wanted| !known.contains(wanted));
+    Ok(lacking.map(|name| format!("collation {name}")).collect())
+}
+
 /// The server itself is asked to use the locale: what `locale -a` prints is spelled in other ways.
-async fn has_locale(connection: &mut PgConnection, locale: &str) -> Result<bool, ScratchError> {
+async fn has_locale(connection: &mut PgConnection, provider: &str, locale: &str) -> Result<bool, ScratchError> {
     let mut attempt = connection.begin().await.map_err(asked)?;
     let literal = locale.replace('\'', "''");
-    let sql = format!("create collation lifeboat_probe.wanted (provider = libc, locale = '{literal}')");
+    let sql = format!("create collation lifeboat_probe.wanted (provider = {provider}, locale = '{literal}')");
     sqlx::query("create schema lifeboat_probe").execute(&mut *attempt).await.ok();
     let made = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *attempt).await;
     attempt.rollback().await.map_err(asked)?;

@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 
 use super::{PostgresScratchPolicy, checks};
-use crate::domain::{Place, ScratchNeeds, Secret};
+use crate::domain::{Place, ScratchNeeds, Secret, with_host};
 use crate::scratch::{Lease, LeaseRequest, ScratchError};
 
 /// The comment on the database of the URL that makes a server Lifeboat's.
@@ -39,6 +39,7 @@ pub(super) async fn lease(
     needs: &ScratchNeeds,
     request: &LeaseRequest,
 ) -> Result<NamedLease, ScratchError> {
+    let url = &*with_host(url);
     let mut options = PgConnectOptions::from_str(url).map_err(|error| ScratchError::failed(WHAT, error))?;
     let password = match &policy.password {
         Some(reference) => Some(reference.resolve().await.map_err(|error| ScratchError::failed(WHAT, error))?),

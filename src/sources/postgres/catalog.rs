@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::config::{Settings, fits};
 use super::failure;
 use super::inventory::Exclusions;
-use super::record::Extension;
+use super::record::{Collation, Extension};
 use super::wire::{Connection, Row, WireError};
 use crate::domain::Gap;
 use crate::sources::SourceError;
@@ -240,4 +240,37 @@ pub async fn extensions(connection: &mut Connection) -> Result<Vec<Extension>, S
         .map_err(|error| failure::wire(what, error))?;
     let text = |row: &Row, column| row.text(column).unwrap_or_default().to_owned();
     Ok(rows.iter().map(|row| Extension { name: text(row, 0), version: text(row, 1), schema: text(row, 2) }).collect())
+}
+
+/// Collations whose locales a restored database needs, by name; those that every server has (`C`) are left out.
+pub async fn collations(connection: &mut Connection, version_num: u32) -> Result<Vec<Collation>, SourceError> {
+    let what = format!("list of collations of {}", connection.options().place());
+    let icu = match version_num {
+        170_000.. => "c.colllocale",
+        150_000.. => "c.colliculocale",
+        _ => "c.collcollate",
+    };
+    // A collation of the server's own is needed where something depends on it; nothing depends on a pinned one.
+    let sql = format!(
+        "SELECT CASE WHEN n.nspname = 'pg_catalog' THEN c.collname END, c.collprovider = 'i', \
+           CASE c.collprovider WHEN 'i' THEN {icu} ELSE c.collcollate END, \
+           CASE c.collprovider WHEN 'c' THEN c.collctype END \
+         FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace \
+         WHERE c.collprovider IN ('c', 'i') AND (n.nspname <> 'pg_catalog' OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
+           WHERE d.refclassid = 'pg_catalog.pg_collation'::pg_catalog.regclass AND d.refobjid = c.oid AND d.deptype = 'n')) \
+         ORDER BY n.nspname COLLATE \"C\", c.collname COLLATE \"C\""
+    );
+    let fail = |error| failure::wire(&what, error);
+    let mut collations = Vec::new();
+    for row in connection.query(&sql).await.map_err(fail)? {
+        let mut locales: Vec<String> = [row.text(2), row.text(3)].into_iter().flatten().map(str::to_owned).collect();
+        locales.retain(|locale| !matches!(locale.as_str(), "C" | "POSIX"));
+        locales.dedup();
+        let provider = if row.flag(1).map_err(fail)? { "icu" } else { "libc" };
+        if !locales.is_empty() {
+            let system = row.text(0).map(str::to_owned);
+            collations.push(Collation { system, provider: provider.to_owned(), locales });
+        }
+    }
+    Ok(collations)
 }

@@ -259,6 +259,8 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
     let fail = |error: WireError| failure::wire(format!("description of {place}"), error);
     let extensions: Vec<Extension> = catalog::extensions(&mut held.leader).await?;
     let version = session::version_num(&mut held.leader).await?;
+    let collations = catalog::collations(&mut held.leader, version).await?;
+    let rules = if version >= 160_000 { "daticurules" } else { "NULL::text" };
     // The provider's own locale has had three homes.
     let (provider, locale) = match version {
         170_000.. => ("datlocprovider::text", "datlocale"),
@@ -268,7 +270,7 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
     let sql = format!(
         "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, {provider}, {locale}, \
          pg_catalog.pg_database_size(oid), (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class), \
-         NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public') \
+         NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public'), {rules} \
          FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
     );
     let row = held.leader.query_one(&sql).await.map_err(fail)?;
@@ -287,6 +289,8 @@ async fn describe(held: &mut Held, name: &str) -> Result<DatabaseRecord, SourceE
         ctype: text(2),
         locale_provider: locale_provider.to_owned(),
         locale: row.text(4).map(str::to_owned),
+        locale_rules: row.text(8).map(str::to_owned),
+        collations,
         size_bytes: row.number(5).map_err(fail)?,
         relation_count: row.number(6).map_err(fail)?,
         without_public: row.flag(7).map_err(fail)?,

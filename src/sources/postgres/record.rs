@@ -50,6 +50,13 @@ pub struct DatabaseRecord {
     pub locale_provider: String,
     /// The provider's own locale, where it has one.
     pub locale: Option<String>,
+    /// ICU's own rules beside the locale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale_rules: Option<String>,
+    /// What text is sorted by beside the database's own locale: collations that users made, and those of the server that
+    /// something here names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collations: Vec<Collation>,
     /// `pg_database_size`, bytes.
     pub size_bytes: u64,
     pub extensions: Vec<Extension>,
@@ -83,6 +90,16 @@ pub struct Extension {
     pub name: String,
     pub version: String,
     pub schema: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collation {
+    /// The name, for one that every cluster of its machine has from the start; none for one that the dump makes.
+    pub system: Option<String>,
+    /// `libc` or `icu`.
+    pub provider: String,
+    /// The locales that it is made of: one of ICU, one or two of libc.
+    pub locales: Vec<String>,
 }
 
 /// One table that holds rows, with the columns in the order of its parts.

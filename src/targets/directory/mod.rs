@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::fs::Access;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -107,12 +108,7 @@ impl Target for DirectoryTarget {
     }
 
     async fn awaits_initialise(&self) -> Result<bool, TargetError> {
-        self.blocking(|folder| match std::fs::symlink_metadata(&folder.root) {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(folder.failed("looking at the folder", error)),
-        })
-        .await
+        self.blocking(Folder::awaits_initialise).await
     }
 
     async fn put(&self, object: &SealedObject) -> Result<(), TargetError> {
@@ -167,6 +163,32 @@ impl Folder {
             }
         }
         self.check_root()
+    }
+
+    fn awaits_initialise(&self) -> Result<bool, TargetError> {
+        let failed = |error| self.failed("looking at the folder", error);
+        match std::fs::symlink_metadata(&self.root) {
+            Ok(_) => return Ok(false),
+            Err(error) if absent(&error) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let levels = self.root.ancestors().skip(1).filter(|level| !level.as_os_str().is_empty());
+        for level in levels {
+            match std::fs::metadata(level) {
+                Ok(found) if found.is_dir() => {
+                    let may = rustix::fs::access(level, Access::WRITE_OK | Access::EXEC_OK);
+                    return may.map(|()| true).map_err(|error| self.failed("creating the folder", error.into()));
+                }
+                Ok(_) => {
+                    let why = format!("`{}` is not a folder", level.display());
+                    return Err(TargetError::Unreachable { place: self.place.clone(), why });
+                }
+                Err(error) if absent(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        // A relative path whose folders are all missing starts where we are.
+        Ok(true)
     }
 
     fn put(&self, key: &ObjectKey, bytes: &[u8]) -> Result<(), TargetError> {

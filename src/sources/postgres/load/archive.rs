@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use super::feed::Feed;
+use super::one_line;
 use super::statements::statements;
 use crate::domain::{PartName, PartStore};
 use crate::sources::postgres::client::Client;
@@ -116,18 +117,15 @@ impl Archive {
 
     /// The database's own comment, grants and settings, as statements for a database called `name`.
     pub(super) async fn properties(&self, recorded: &str, name: &str) -> Result<Vec<String>, SourceError> {
-        // `pg_restore --create` cannot name such a database. Its content comes back all the same; what stands on the database
-        // itself does not, and a restore test says so.
-        if recorded.contains(['\n', '\r']) {
-            return Ok(vec![]);
-        }
+        let Some(file) = self.on_one_line(recorded).await? else { return Ok(vec![]) };
         let program = self.client.program("pg_restore").args(["--create", "--no-tablespaces", "--section=pre-data"]);
         let whole = self.list_of_database().await?;
-        let program = program.arg("--use-list").arg(whole).args(["--file", "-"]).arg(&self.file).clear_env();
+        let program = program.arg("--use-list").arg(whole).args(["--file", "-"]).arg(&file).clear_env();
         let output = program.run(READ_LIMIT).await.map_err(|error| unreadable(&error))?;
         let sql = String::from_utf8_lossy(&output).into_owned();
         let is_ours = |statement: &&str| statement.contains("DATABASE ") && !statement.starts_with("CREATE DATABASE");
-        let names = [quote_ident(recorded), recorded.to_owned()].map(|name| format!("DATABASE {name} "));
+        let names = [quote_ident(recorded), recorded.to_owned(), quote_ident(&one_line::flat(recorded))]
+            .map(|name| format!("DATABASE {name} "));
         let renamed = |statement: &str| {
             let spelled = names.iter().find(|spelled| statement.contains(spelled.as_str()));
             spelled.map_or_else(
@@ -136,6 +134,17 @@ impl Archive {
             )
         };
         Ok(statements(&sql).into_iter().filter(is_ours).map(renamed).collect())
+    }
+
+    /// The archive, or a copy that `pg_restore --create` can read; none where that cannot be made.
+    async fn on_one_line(&self, recorded: &str) -> Result<Option<PathBuf>, SourceError> {
+        if !recorded.contains(['\n', '\r']) {
+            return Ok(Some(self.file.clone()));
+        }
+        let (file, copy, name) = (self.file.clone(), self.file.with_extension("one-line"), recorded.to_owned());
+        let copied = tokio::task::spawn_blocking(move || Ok(one_line::copy(&file, &copy, &name)?.then_some(copy)));
+        let copied: std::io::Result<_> = copied.await.unwrap_or_else(|error| Err(error.into()));
+        copied.map_err(|error| failed("a copy of the archive", &error.to_string()))
     }
 
     /// `--create` writes these by itself; from the list only the grants on the database remain.
@@ -172,7 +181,7 @@ impl Archive {
 
 impl Drop for Archive {
     fn drop(&mut self) {
-        for extension in ["", "pre-data", "post-data", "database"] {
+        for extension in ["", "pre-data", "post-data", "database", "one-line"] {
             // The caller removes the whole folder; this only frees the disk sooner.
             drop(std::fs::remove_file(self.file.with_extension(extension)));
         }

@@ -4,10 +4,12 @@
 //! let a half-loaded database look finished. Memory: a few pieces for each lane, and one batch of SQL.
 
 mod archive;
+mod extensions;
 mod feed;
 mod globals;
 mod guide;
 mod needs;
+mod one_line;
 mod only;
 mod place;
 mod rows;
@@ -55,6 +57,9 @@ pub async fn load(
     let server = place::inspect(&mut maintenance).await?;
     let mut report = LoadReport::default();
     let targets = targets(&mut maintenance, &server, &details, &names, request).await?;
+    if !request.scratch {
+        extensions::require(&mut maintenance, &targets, server.version_num / 10_000).await?;
+    }
     let client = client_for(&mut maintenance, &server, &details, request).await?;
     if server.version_num / 10_000 < details.server_version_num / 10_000 {
         report.warnings.push(format!(

@@ -14,11 +14,23 @@ pub fn needs(record: &SourceRecord) -> ScratchNeeds {
         return ScratchNeeds { engine: "postgres".to_owned(), ..ScratchNeeds::default() };
     };
     let mut extensions = BTreeSet::new();
-    let mut locales = BTreeSet::new();
+    let (mut locales, mut icu_locales, mut collations) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for database in &details.databases {
         extensions.extend(database.extensions.iter().map(|it| (it.name.clone(), it.version.clone())));
         locales.extend([&database.collate, &database.ctype].into_iter().filter(|it| !it.is_empty()).cloned());
+        if database.locale_provider == "icu" {
+            icu_locales.extend(database.locale.clone());
+        }
+        for collation in &database.collations {
+            let of = if collation.provider == "icu" { &mut icu_locales } else { &mut locales };
+            of.extend(collation.locales.iter().cloned());
+            collations.extend(collation.system.clone());
+        }
     }
+    // The cluster's own encoding matters to nothing that is loaded, as each database brings its own; but locales are tried in
+    // it, and UTF-8 goes with most.
+    let encodings = || details.databases.iter().map(|database| &database.encoding);
+    let encoding = encodings().find(|encoding| *encoding == "UTF8").or_else(|| encodings().next());
     let bytes: u64 = details.databases.iter().map(|database| database.size_bytes).sum();
     ScratchNeeds {
         engine: "postgres".to_owned(),
@@ -27,8 +39,9 @@ pub fn needs(record: &SourceRecord) -> ScratchNeeds {
         superuser: details.superuser.clone(),
         source_identity: details.system_identifier.clone(),
         locales: locales.into_iter().collect(),
-        // The cluster's own encoding matters to nothing that is loaded: each database brings its own.
-        encoding: details.databases.first().map(|database| database.encoding.clone()).unwrap_or_default(),
+        icu_locales: icu_locales.into_iter().collect(),
+        collations: collations.into_iter().collect(),
+        encoding: encoding.cloned().unwrap_or_default(),
         preload: details.preload_libraries.clone(),
         bytes: bytes.saturating_mul(DISK_PERCENT) / 100,
         relations: details.databases.iter().map(|database| database.relation_count).max().unwrap_or_default(),

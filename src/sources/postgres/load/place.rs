@@ -176,6 +176,9 @@ pub(super) fn create_sql(database: &DatabaseRecord, name: &str) -> String {
         let key = if provider == "icu" { "ICU_LOCALE" } else { "BUILTIN_LOCALE" };
         let locale = quote_literal(locale);
         write!(sql, " LOCALE_PROVIDER {provider} {key} {locale}").expect("a String takes every write");
+        if let Some(rules) = &database.locale_rules {
+            write!(sql, " ICU_RULES {}", quote_literal(rules)).expect("a String takes every write");
+        }
     }
     sql
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::WireError;
-use crate::domain::Secret;
+use crate::domain::{Secret, with_host};
 use crate::system::process::Program;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -54,7 +54,7 @@ impl ConnectOptions {
     /// `connect_timeout` (seconds), `application_name`. Any other is an error, so that none is ignored silently.
     pub fn parse(url: &str, password: Option<Secret>) -> Result<Self, WireError> {
         let bad = |why: &str| WireError::Url { url: without_password(url), why: why.to_owned() };
-        let parsed = Url::parse(url).map_err(|error| bad(&error.to_string()))?;
+        let parsed = Url::parse(&with_host(url)).map_err(|error| bad(&error.to_string()))?;
         if !matches!(parsed.scheme(), "postgres" | "postgresql") {
             return Err(bad("it does not start with `postgres://`"));
         }
@@ -240,6 +240,17 @@ mod tests {
         assert_eq!(parameter.host, Host::Unix("/tmp/sock".into()));
         assert_eq!((parameter.user.as_str(), parameter.database.as_str()), ("it's", "my db"));
         assert_eq!(parameter.tls, TlsMode::Disable, "a socket has no TLS");
+    }
+
+    #[test]
+    fn a_login_may_stand_without_a_host_as_libpq_has_it() {
+        let socket = parse("postgres://u@/db?host=/tmp/sock");
+        assert_eq!((socket.host, socket.user.as_str()), (Host::Unix("/tmp/sock".into()), "u"));
+        let port = parse("postgres://u@:5433/db?host=%2Ftmp%2Fsock");
+        assert_eq!((port.host, port.port, port.database.as_str()), (Host::Unix("/tmp/sock".into()), 5433, "db"));
+        let encoded = parse("postgres://%2ftmp%2fsock/db");
+        assert_eq!((encoded.host, encoded.database.as_str()), (Host::Unix("/tmp/sock".into()), "db"));
+        assert_eq!(parse("postgres://u@/db").host, Host::Tcp("localhost".into()));
     }
 
     #[test]
