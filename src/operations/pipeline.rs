@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::domain::{Block, Fingerprint, Lane, PartName, PartSink, Shape, SinkError};
 use crate::proof::RecordHasher;
 use crate::repository::RepositoryError;
-use crate::repository::lane::{LaneWriter, Pipeline};
+use crate::repository::lane::LaneWriter;
+use crate::repository::pipeline::Pipeline;
 
 /// The sink of a backup.
 pub struct BackupSink {
@@ -23,7 +24,7 @@ impl BackupSink {
 
 impl PartSink for BackupSink {
     fn open_lane(&self) -> Result<Box<dyn Lane>, SinkError> {
-        let writer = self.pipeline.open_lane().map_err(sink_error)?;
+        let writer = LaneWriter::open(&self.pipeline).map_err(sink_error)?;
         Ok(Box::new(BackupLane { writer, hasher: None, done_bytes: Arc::clone(&self.done_bytes) }))
     }
 }

@@ -20,6 +20,7 @@ pub mod info;
 pub mod lane;
 pub mod layout;
 pub mod pack;
+pub mod pipeline;
 pub mod recipe;
 pub mod root;
 pub mod store;

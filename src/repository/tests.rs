@@ -9,9 +9,10 @@ use proptest::prelude::*;
 
 use super::chunk_cache::ChunkCache;
 use super::crypt::Identities;
-use super::lane::{Pipeline, Written};
+use super::lane::LaneWriter;
 use super::layout::ContentName;
 use super::pack::SealKeys;
+use super::pipeline::{Pipeline, Written};
 use super::recipe::{self, Meta, Recipe};
 use super::store::{Fetch, Store};
 use crate::domain::{
@@ -60,7 +61,7 @@ impl Bench {
         .unwrap();
         std::thread::scope(|scope| {
             for lane_number in 0..lanes {
-                let mut lane = pipeline.open_lane().unwrap();
+                let mut lane = LaneWriter::open(&pipeline).unwrap();
                 scope.spawn(move || {
                     for (name, shape, pieces) in parts.iter().skip(lane_number).step_by(lanes) {
                         lane.begin(PartName::from_components(&[name]), *shape).unwrap();
@@ -196,7 +197,7 @@ fn a_lane_dropped_in_the_middle_of_a_part_fails_the_run() {
     let cache = ChunkCache::open(&bench.cache(), |_, _| true).unwrap();
     let keys = SealKeys::new(&bench.epoch.to_public().to_string()).unwrap();
     let pipeline = Pipeline::start(keys, [7; 32], 1, cache, Box::new(|_| Ok(()))).unwrap();
-    let mut lane = pipeline.open_lane().unwrap();
+    let mut lane = LaneWriter::open(&pipeline).unwrap();
     lane.begin(PartName::from_components(&["half"]), Shape::Records).unwrap();
     lane.push_record(b"row\n", Some(1)).unwrap();
     drop(lane);
@@ -210,7 +211,7 @@ fn a_receiver_that_fails_fails_the_run() {
     let keys = SealKeys::new(&bench.epoch.to_public().to_string()).unwrap();
     let failure = || super::RepositoryError::Local { what: "upload".into(), why: "disk full".into() };
     let pipeline = Pipeline::start(keys, [7; 32], 1, cache, Box::new(move |_| Err(failure()))).unwrap();
-    let mut lane = pipeline.open_lane().unwrap();
+    let mut lane = LaneWriter::open(&pipeline).unwrap();
     lane.begin(PartName::from_components(&["t"]), Shape::Records).unwrap();
     lane.push_record(b"row\n", Some(1)).unwrap();
     lane.finish(Fingerprint { bytes: 4, ..Fingerprint::EMPTY }).unwrap();

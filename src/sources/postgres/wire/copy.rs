@@ -4,7 +4,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 
-use super::connection::{Connection, header_of, tag_count};
+use super::connection::{Connection, header_of};
+use super::rows::tag_count;
 use super::{MESSAGE_BYTES_MAX, WireError};
 use crate::domain::Block;
 

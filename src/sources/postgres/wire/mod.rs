@@ -8,21 +8,25 @@
 //! The protocol is described in the Postgres manual, chapter "Frontend/Backend Protocol".
 
 mod auth;
+mod cancel;
 mod connection;
 mod copy;
 mod error;
 mod options;
 mod pooler;
 mod quote;
+mod rows;
 mod stream;
 mod tls;
 
-pub use connection::{CancelHandle, Connection, Row};
+pub use cancel::CancelHandle;
+pub use connection::Connection;
 pub use copy::{CopyIn, CopyOut, Filled};
 pub use error::{ServerError, WireError};
 pub use options::{ConnectOptions, Host, TlsMode};
 pub use pooler::refuse_transaction_pooling;
 pub use quote::{quote_ident, quote_literal, quote_qualified};
+pub use rows::Row;
 
 /// What one read may bring; also what a connection holds.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
