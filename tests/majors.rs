@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::postgres_load::{ODD, SCHEMA, content};
-use crate::support::postgres::{TestServer, client_directory, major_directory};
+use crate::support::postgres::{
+    MAJORS, TestServer, client_directory, major_directory, major_or_say, majors_are_required, not_tried,
+};
 use crate::support::site::Installation;
 
 /// One of everything that round trips have been known to lose.
@@ -20,7 +22,7 @@ fn client(bin: &Path) -> String {
 
 /// Runs on a machine that has this major; the build machine fetches those that its distribution lacks.
 fn round_trip(major: u32) {
-    let Some(bin) = major_directory(major) else { return missing(major) };
+    let Some(bin) = major_or_say(major) else { return };
     let server = TestServer::start_in(&bin, &[]);
     assert_eq!(server.major(), major);
     server.create_database(ODD);
@@ -46,9 +48,10 @@ fn round_trip(major: u32) {
     assert_eq!(restored.lines().collect::<Vec<_>>(), source.lines().collect::<Vec<_>>());
 }
 
-#[expect(clippy::print_stderr, reason = "a person should see what was not tried")]
-fn missing(major: u32) {
-    eprintln!("no Postgres {major} here: scripts/postgres-majors.sh says why");
+#[test]
+fn every_supported_major_is_here_where_that_is_required() {
+    let absent: Vec<u32> = MAJORS.filter(|major| major_or_say(*major).is_none()).collect();
+    assert!(absent.is_empty() || !majors_are_required(), "not here, so not tested: Postgres {absent:?}");
 }
 
 #[test]
@@ -83,8 +86,11 @@ fn a_database_of_18_is_proven_and_restored() {
 
 #[test]
 fn a_server_newer_than_every_client_here_is_refused_with_the_package_to_install() {
-    let Some(bin) = major_directory(18) else { return missing(18) };
-    let Some(old) = major_directory(15) else { return missing(15) };
+    let Some(bin) = major_or_say(18) else { return };
+    let mut older = MAJORS.filter(|major| *major < 18).filter_map(major_directory);
+    let Some(old) = older.find(|bin| bin.join("pg_dump").exists()) else {
+        return not_tried("no client that is older than 18 here");
+    };
     let server = TestServer::start_in(&bin, &[]);
     let lifeboat = installation(&bin);
     lifeboat.job("new", &server.url("postgres"), &format!("client_directory = {old:?}"));
@@ -100,7 +106,10 @@ fn a_server_newer_than_every_client_here_is_refused_with_the_package_to_install(
 
 #[test]
 fn a_snapshot_of_a_major_that_is_not_installed_is_unproven_and_says_which_it_needs() {
-    let Some(bin) = major_directory(18).filter(|bin| !bin.starts_with("/usr")) else { return missing(18) };
+    let Some(bin) = major_or_say(18) else { return };
+    if bin.starts_with("/usr") {
+        return not_tried("the distribution itself has Postgres 18");
+    }
     let server = TestServer::start_in(&bin, &[]);
     server.psql("postgres", "create table orders as select 1 as n");
     // No `programs`: only what the distribution has.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::collecting_sink::{CollectingSink, Part};
 use crate::support::dump_server::{TestServer, server_bin};
+use crate::support::relay::Relay;
 
 type Parts = BTreeMap<String, Part>;
 
@@ -220,13 +221,38 @@ async fn what_the_job_excludes_is_left_out_schema_and_rows_and_named_as_a_gap() 
     );
 }
 
+/// Dumps while `sql` is committed after the tables were listed and before the first of them is locked.
+async fn dump_changed_before_the_locks(server: &TestServer, sql: &'static str) -> (SourceRecord, Parts) {
+    let mut other = server.connect("postgres").await;
+    let change = async move {
+        other.execute(sql).await.unwrap();
+    };
+    let relay = Relay::before(server.socket(), "LOCK TABLE", change);
+    let (record, parts) = dump_url(&relay.url("postgres"), "", 2).await;
+    assert!(relay.has_acted().await, "nothing was locked");
+    (record.unwrap(), parts.expect("a finished dump is whole"))
+}
+
+/// Neither TRUNCATE nor a rewrite is versioned: a snapshot from before shows the table empty, without any error.
 #[tokio::test]
-async fn a_table_truncated_before_the_locks_is_dumped_as_it_is_in_the_snapshot() {
+async fn a_table_truncated_or_rewritten_before_the_locks_is_dumped_as_it_is_after_them() {
+    let server = TestServer::start().await;
+    server.sql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 100) AS n").await;
+    let truncate = "BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(1, 7); COMMIT";
+    let (record, parts) = dump_changed_before_the_locks(&server, truncate).await;
+    assert_eq!(group(&record, &parts, "postgres/table/public.t").records, 7);
+    let rewrite = "ALTER TABLE t ALTER COLUMN n TYPE text USING 'now ' || n";
+    let (record, parts) = dump_changed_before_the_locks(&server, rewrite).await;
+    assert_eq!(group(&record, &parts, "postgres/table/public.t").records, 7);
+    assert!(text(&parts, "postgres/table/public.t").contains("now 7\n"));
+}
+
+#[tokio::test]
+async fn a_dump_waits_for_a_transaction_that_truncates() {
     let server = TestServer::start().await;
     server.sql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 100) AS n").await;
     let mut other = server.connect("postgres").await;
     other.execute("BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(1, 7)").await.unwrap();
-    // The dump lists the tables, then waits for the lock; only then the truncation commits.
     let commit = async {
         wait_until(&server, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", "1").await;
         other.execute("COMMIT").await.unwrap();
@@ -246,18 +272,19 @@ async fn wait_until(server: &TestServer, sql: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn a_table_dropped_before_the_locks_makes_the_dump_begin_again() {
+async fn a_table_that_comes_goes_or_is_renamed_before_the_locks_makes_the_dump_begin_again() {
     let server = TestServer::start().await;
     server.sql("postgres", "CREATE TABLE a (n int); CREATE TABLE b (n int)").await;
-    let mut other = server.connect("postgres").await;
-    other.execute("BEGIN; LOCK TABLE a IN ACCESS EXCLUSIVE MODE; DROP TABLE b; CREATE TABLE c (n int)").await.unwrap();
-    let commit = async {
-        wait_until(&server, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", "1").await;
-        other.execute("COMMIT").await.unwrap();
-    };
-    let ((record, _), ()) = tokio::join!(dump(&server, "postgres", ""), commit);
-    let groups: Vec<&str> = record.groups.iter().map(|group| group.name.as_str()).collect();
-    assert_eq!(groups[..2], ["postgres/table/public.a", "postgres/table/public.c"]);
+    for (change, expected) in [
+        ("DROP TABLE b", &["a"][..]),
+        ("CREATE TABLE c (n int)", &["a", "c"]),
+        ("ALTER TABLE c RENAME TO d", &["a", "d"]),
+        ("ALTER TABLE d RENAME TO e; CREATE TABLE d (n int)", &["a", "d", "e"]),
+    ] {
+        let (record, _) = dump_changed_before_the_locks(&server, change).await;
+        let groups = record.groups.iter().filter_map(|group| group.name.strip_prefix("postgres/table/public."));
+        assert_eq!(groups.collect::<Vec<_>>(), expected, "{change}");
+    }
 }
 
 #[tokio::test]

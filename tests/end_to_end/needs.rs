@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::postgres::{TestServer, client_directory, major_directory, output, plain};
+use crate::support::postgres::{TestServer, client_directory, major_or_say, not_tried, output, plain};
 use crate::support::site::Installation;
 
 /// A server with a locale `xx_YY.UTF-8` that only its own processes can see; none where there is nothing to make it from.
@@ -11,7 +11,10 @@ fn server_with_a_far_locale() -> Option<(tempfile::TempDir, TestServer)> {
     std::fs::set_permissions(locales.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let made = locales.path().join("xx_YY.UTF-8");
     let found = ["/usr/lib/locale/C.utf8", "/usr/lib64/locale/C.utf8", "/usr/lib/locale/C.UTF-8"];
-    let utf8 = found.iter().map(Path::new).find(|path| path.is_dir())?;
+    let Some(utf8) = found.iter().map(Path::new).find(|path| path.is_dir()) else {
+        not_tried("no locale to make another from");
+        return None;
+    };
     output(plain(Path::new("cp")).arg("-a").arg(utf8).arg(&made));
     for name in ["C.UTF-8", "C.utf8"] {
         output(plain(Path::new("cp")).arg("-a").arg(utf8).arg(locales.path().join(name)));
@@ -66,10 +69,10 @@ fn a_collation_whose_locale_the_machine_lacks_is_no_failed_restore() {
 #[test]
 fn an_icu_locale_that_the_machine_lacks_is_named() {
     // From 16 on a server can be told to refuse locales that ICU does not know.
-    let Some(bin) = major_directory(17) else { return };
+    let Some(bin) = major_or_say(17) else { return };
     let server = TestServer::start_in(&bin, &[("icu_validation_level", "disabled")]);
-    if server.psql("postgres", "select count(*) from pg_collation where collprovider = 'i'") == "0" {
-        return;
+    if !server.has_icu() {
+        return not_tried("this build of Postgres 17 has no ICU");
     }
     let scratch = format!("programs = [{bin:?}]\nsettings = {{ icu_validation_level = \"error\" }}");
     let lifeboat = Installation::with("", &scratch);
@@ -84,10 +87,10 @@ fn an_icu_locale_that_the_machine_lacks_is_named() {
 
 #[test]
 fn a_database_that_is_sorted_by_rules_of_its_own_keeps_them() {
-    let Some(bin) = major_directory(17) else { return };
+    let Some(bin) = major_or_say(17) else { return };
     let server = TestServer::start_in(&bin, &[]);
-    if server.psql("postgres", "select count(*) from pg_collation where collprovider = 'i'") == "0" {
-        return;
+    if !server.has_icu() {
+        return not_tried("this build of Postgres 17 has no ICU");
     }
     server.psql(
         "postgres",
@@ -103,7 +106,11 @@ fn a_database_that_is_sorted_by_rules_of_its_own_keeps_them() {
 /// The programs of a major, and a server of it that has an extension `far` 2.5 more than they have, with a database `far` that
 /// uses it.
 fn server_with_a_far_extension() -> Option<(tempfile::TempDir, PathBuf, TestServer)> {
-    let bin = major_directory(17).filter(|bin| bin.join("../share/postgresql/extension").is_dir())?;
+    let bin = major_or_say(17)?;
+    if !bin.join("../share/postgresql/extension").is_dir() {
+        not_tried("Postgres 17 is here, but not in a folder of its own");
+        return None;
+    }
     // The same server in another place, with one extension more.
     let copy = tempfile::Builder::new().prefix("lbx-").tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -157,10 +164,8 @@ fn the_live_source_is_never_scratch_even_where_it_is_marked_as_such() {
 #[test]
 fn a_database_with_an_icu_locale_is_proven_where_the_server_has_icu() {
     let server = TestServer::start();
-    if server.major() < 15
-        || server.psql("postgres", "select count(*) from pg_collation where collprovider = 'i'") == "0"
-    {
-        return;
+    if server.major() < 15 || !server.has_icu() {
+        return not_tried("this Postgres makes no databases with ICU locales");
     }
     server.psql("postgres", "create database names template template0 locale_provider icu icu_locale 'de-AT'");
     server.psql(

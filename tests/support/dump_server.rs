@@ -99,6 +99,10 @@ impl TestServer {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
     pub(crate) fn url(&self, database: &str) -> String {
         self.url_as("postgres", database)
     }

@@ -16,7 +16,8 @@ use lifeboat::system::user;
 const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// The newest major that Lifeboat supports.
+/// The oldest and the newest major that Lifeboat supports.
+pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=MAJOR_MAX;
 const MAJOR_MAX: u32 = 18;
 
 /// Loses nothing that a test could miss: the machine does not crash under it.
@@ -58,7 +59,11 @@ impl TestServer {
     /// A server of another major, where the environment names one: `LIFEBOAT_PG16` or `LIFEBOAT_PG18` is a directory that holds
     /// `initdb` or `bin/initdb`.
     pub(crate) fn other_major() -> Option<Self> {
-        other_bin_directory().map(|bin| Self::start_in(&bin, &[]))
+        let bin = other_bin_directory();
+        if bin.is_none() {
+            not_tried("no second major here; scripts/postgres-majors.sh says why");
+        }
+        bin.map(|bin| Self::start_in(&bin, &[]))
     }
 
     /// A server from the programs in `bin`.
@@ -214,6 +219,11 @@ impl TestServer {
         self.psql("postgres", "select pg_reload_conf()");
     }
 
+    /// Whether it was built with ICU.
+    pub(crate) fn has_icu(&self) -> bool {
+        self.psql("postgres", "select exists (select from pg_collation where collprovider = 'i')") == "t"
+    }
+
     pub(crate) fn major(&self) -> u32 {
         self.psql("postgres", "show server_version_num").parse::<u32>().unwrap() / 10_000
     }
@@ -257,6 +267,27 @@ pub(crate) fn other_bin_directory() -> Option<PathBuf> {
 pub(crate) fn major_directory(major: u32) -> Option<PathBuf> {
     let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
     directory_from(&format!("LIFEBOAT_PG{major}")).or_else(|| debian.join("initdb").exists().then_some(debian))
+}
+
+/// The same, and says so where it is not here: what is not tried must be seen.
+pub(crate) fn major_or_say(major: u32) -> Option<PathBuf> {
+    let bin = major_directory(major);
+    if bin.is_none() {
+        not_tried(&format!("no Postgres {major} here; scripts/postgres-majors.sh says why"));
+    }
+    bin
+}
+
+/// A test, or a part of one, cannot be done on this machine.
+#[expect(clippy::print_stderr, reason = "a person should see what was not tried")]
+pub(crate) fn not_tried(why: &str) {
+    eprintln!("NOT TRIED: {why}");
+}
+
+/// Whether a major that is not here is a failure: `LIFEBOAT_REQUIRE_MAJORS=1`.
+#[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
+pub(crate) fn majors_are_required() -> bool {
+    std::env::var_os("LIFEBOAT_REQUIRE_MAJORS").is_some_and(|value| value == "1")
 }
 
 /// The folder of `pg_dump` and its like that serve a server from `bin`: its own, or of the nearest later major.
