@@ -56,6 +56,9 @@ pub enum Shape {
     Records,
     /// One run of bytes: fingerprinted as a whole, cut by content.
     Bytes,
+    /// Records that are fingerprinted as those of [`Shape::Records`] and not stored: what another part's bytes mean. Nothing
+    /// of it can be read back; a restore is compared by it.
+    Digest,
 }
 
 #[cfg(test)]

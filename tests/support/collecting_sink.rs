@@ -78,7 +78,7 @@ impl Lane for CollectingLane {
             |bytes: &[u8]| Fingerprint { sum: *blake3::hash(bytes).as_bytes(), records: 1, bytes: bytes.len() as u64 };
         let fingerprint = match shape {
             Shape::Bytes => one(&data),
-            Shape::Records => {
+            Shape::Records | Shape::Digest => {
                 assert_eq!(ends.last(), Some(&data.len()), "{name} ends inside a record");
                 ends.windows(2).map(|pair| one(&data[pair[0]..pair[1]])).fold(Fingerprint::EMPTY, Fingerprint::combine)
             }
