@@ -10,8 +10,8 @@ use super::{Fingerprint, PartName, Shape};
 /// A batch of one part's bytes with the ends of the records that finish in it.
 ///
 /// `record_ends` are ascending offsets into `data`. Bytes after the last end begin a record that a later block
-/// continues, so a record may be larger than any block. For [`Shape::Bytes`] it stays empty. Records of a
-/// [`Shape::Digest`] go no further than their fingerprint.
+/// continues, so a record may be larger than any block. For [`Shape::Bytes`] it stays empty. Those of a
+/// [`Shape::Digest`] all have one length, and a block holds whole ones.
 #[derive(Debug, Default)]
 pub struct Block {
     pub data: Vec<u8>,

@@ -4,7 +4,7 @@
 //! the few hundred bytes of a usual row is the fastest that BLAKE3 offers; only a record that continues over blocks goes
 //! through the incremental hasher (about 2 KB, one for each [`RecordHasher`]).
 
-use crate::domain::{Block, Fingerprint, Shape};
+use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Shape};
 
 /// Fingerprints one part, block by block.
 #[derive(Debug)]
@@ -32,8 +32,12 @@ impl RecordHasher {
     }
 
     /// Takes the next block. For [`Shape::Records`], `each` is called once for each record that ends in it, in order, with the
-    /// end's offset in this block and the record's hash; for [`Shape::Bytes`] it is never called.
+    /// end's offset in this block and the record's hash; for [`Shape::Bytes`] it is never called. A [`Shape::Digest`] brings its
+    /// hashes along.
     pub fn update(&mut self, block: &Block, mut each: impl FnMut(u32, &[u8; 32])) {
+        if self.shape == Shape::Digest {
+            return self.take_digests(block, each);
+        }
         self.bytes += block.data.len() as u64;
         if self.shape == Shape::Bytes {
             self.open.update(&block.data);
@@ -51,6 +55,20 @@ impl RecordHasher {
         if !rest.is_empty() {
             self.open.update(rest);
             self.open_bytes += rest.len() as u64;
+        }
+    }
+
+    /// Hashes that somebody else has computed: they are added as they are. Blocks hold whole ones.
+    fn take_digests(&mut self, block: &Block, mut each: impl FnMut(u32, &[u8; 32])) {
+        let (records, rest) = block.data.as_chunks::<DIGEST_BYTES>();
+        self.open_bytes += rest.len() as u64;
+        let mut end = 0;
+        for record in records {
+            let (hash, length) = record.split_first_chunk::<32>().expect("a digest is longer than a hash");
+            self.bytes += u64::from_le_bytes(*length.first_chunk().expect("a digest ends in a length"));
+            self.add(hash);
+            end += DIGEST_BYTES as u32;
+            each(end, hash);
         }
     }
 
@@ -207,5 +225,22 @@ mod tests {
         hasher.update(&Block { data: b"one\n".to_vec(), record_ends: vec![] }, |_, _| {});
         hasher.update(&Block { data: b"two\n".to_vec(), record_ends: vec![0, 4] }, |_, _| {});
         assert_eq!(hasher.finish().unwrap(), reference(&[b"one\n".to_vec(), b"two\n".to_vec()]));
+    }
+
+    #[test]
+    fn digests_are_added_as_they_are_and_half_of_one_is_unfinished() {
+        let rows: Vec<Vec<u8>> = [&b"one"[..], b"two", b"two", b""].iter().map(|row| row.to_vec()).collect();
+        let digest =
+            |row: &Vec<u8>| [blake3::hash(row).as_bytes().as_slice(), &(row.len() as u64).to_le_bytes()].concat();
+        let data: Vec<u8> = rows.iter().flat_map(digest).collect();
+        let mut hasher = RecordHasher::new(Shape::Digest);
+        let mut ends = vec![];
+        hasher.update(&Block { data: data[..80].to_vec(), record_ends: vec![] }, |end, _| ends.push(end));
+        hasher.update(&Block { data: data[80..].to_vec(), record_ends: vec![] }, |end, _| ends.push(end));
+        assert_eq!(ends, [40, 80, 40, 80]);
+        assert_eq!(hasher.finish().unwrap(), reference(&rows));
+        let mut hasher = RecordHasher::new(Shape::Digest);
+        hasher.update(&Block { data: data[..79].to_vec(), record_ends: vec![] }, |_, _| {});
+        assert!(hasher.finish().is_err());
     }
 }

@@ -8,5 +8,6 @@ pub(crate) mod lifeboat;
 pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;
+pub(crate) mod redis;
 pub(crate) mod s3;
 pub(crate) mod site;

@@ -137,12 +137,11 @@ impl Decoder {
         let (kind, rest) = line.split_first().ok_or_else(|| wrong("an empty line"))?;
         let text = || String::from_utf8_lossy(rest).into_owned();
         let done = match kind {
-            b'+' => Value::Simple(text()),
+            b'+' | b'(' => Value::Simple(text()),
             b'-' => Value::Error(text()),
             b':' => Value::Integer(number(rest)?),
             b',' => Value::Double(text().parse().map_err(|_| wrong("a fraction that is none"))?),
             b'#' => Value::Integer(i64::from(rest == b"t")),
-            b'(' => Value::Simple(text()),
             b'_' => Value::Null,
             b'$' | b'=' | b'!' => return self.string(rest, bytes_max),
             b'*' | b'~' | b'>' => return self.open(rest, 1, false, bytes_max),

@@ -13,7 +13,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{ConnectOptions, Host, WireError, tls};
 
 /// Reads are of a whole buffer, so one indirect call each costs nothing.
-pub(in crate::sources::redis) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub(in crate::sources::redis) trait Socket:
+    AsyncRead + AsyncWrite + Send + Sync + Unpin
+{
+}
 
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for S {}
 

@@ -38,21 +38,18 @@ fn client_config(files: &TlsFiles) -> Result<ClientConfig, String> {
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| format!("`{}`: {error}", file.display()))?;
-            }
-            if roots.is_empty() {
-                return Err(format!("`{}` holds no certificate", file.display()));
-            }
+    if let Some(file) = ca {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| format!("`{}`: {error}", file.display()))?;
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err("this machine has no root certificates: name them with `tls_ca`".to_owned());
-            }
+        if roots.is_empty() {
+            return Err(format!("`{}` holds no certificate", file.display()));
         }
+        return Ok(roots);
+    }
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this machine has no root certificates: name them with `tls_ca`".to_owned());
     }
     Ok(roots)
 }
