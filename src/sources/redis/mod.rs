@@ -1,0 +1,3 @@
+//! Redis and Valkey: one point in time over the wire.
+
+pub mod rdb;
