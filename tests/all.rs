@@ -22,6 +22,7 @@ mod postgres_wire;
 mod proof_many_tables;
 mod proof_mutations;
 mod proof_unusual;
+mod redis_dump;
 mod redis_wire;
 mod report;
 mod scratch;

@@ -44,6 +44,7 @@ fn keys_loaded(rdb: &[u8]) -> String {
     let mut server = TestRedis::prepared(&["rdbcompression yes"]);
     std::fs::write(server.folder().join("dump.rdb"), rdb).unwrap();
     server.resume();
+    server.wait_until_loaded();
     server.cli(&["DBSIZE"])
 }
 

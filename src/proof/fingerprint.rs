@@ -67,7 +67,7 @@ impl RecordHasher {
             let (hash, length) = record.split_first_chunk::<32>().expect("a digest is longer than a hash");
             self.bytes += u64::from_le_bytes(*length.first_chunk().expect("a digest ends in a length"));
             self.add(hash);
-            end += DIGEST_BYTES as u32;
+            end += u32::try_from(DIGEST_BYTES).expect("a digest is short");
             each(end, hash);
         }
     }

@@ -111,7 +111,27 @@ impl TestRedis {
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let mut command = plain(Path::new("redis-cli"));
         command.arg("-e").arg("-s").arg(self.socket()).args(arguments);
-        String::from_utf8(output(&mut command).stdout).unwrap().trim_end_matches('\n').to_owned()
+        String::from_utf8_lossy(&output(&mut command).stdout).trim_end_matches('\n').to_owned()
+    }
+
+    /// Waits until all its data are in memory.
+    pub(crate) fn wait_until_loaded(&self) {
+        let start = Instant::now();
+        while !self.cli(&["INFO", "persistence"]).lines().any(|line| line.trim() == "loading:0") {
+            assert!(start.elapsed() < START_LIMIT, "the data do not load\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Runs many commands, one a line as `redis-cli` reads them.
+    pub(crate) fn feed(&self, lines: &str) {
+        let mut command = plain(Path::new("redis-cli"));
+        command.arg("-e").arg("-s").arg(self.socket()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && !said.contains("ERR "), "{said}");
     }
 
     /// What the server logged so far.

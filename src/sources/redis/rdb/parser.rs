@@ -161,6 +161,10 @@ impl Parser {
                 Signal::Auxiliary => {
                     visitor.auxiliary(&self.walk.sinks.auxiliary_name, &self.walk.sinks.auxiliary_value);
                 }
+                Signal::Sizes => {
+                    let [keys, expiring] = self.walk.sizes;
+                    visitor.sizes(self.walk.db, keys, expiring);
+                }
                 Signal::Begin => {
                     self.takes_raw = visitor.begin(&self.head()) == Raw::Take;
                     if self.takes_raw {

@@ -162,6 +162,11 @@ pub trait Visitor {
         let _unused = entry;
     }
 
+    /// How many keys a database has, and how many of them with an expiry, by the server's own count at the moment of the RDB.
+    fn sizes(&mut self, db: u64, keys: u64, expiring: u64) {
+        let _unused = (db, keys, expiring);
+    }
+
     /// A statement about the RDB itself: `redis-ver`, `7.0.15`. Cut after 4 KiB. Not content.
     fn auxiliary(&mut self, name: &[u8], value: &[u8]) {
         let _unused = (name, value);

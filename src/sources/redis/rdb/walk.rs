@@ -78,6 +78,7 @@ pub(super) enum OldFunction {
 pub(super) enum Signal {
     Nothing,
     Auxiliary,
+    Sizes,
     Begin,
     Entry,
 }
@@ -98,6 +99,8 @@ pub(super) struct Walk {
     lzf: Lzf,
     pub(super) sinks: Sinks,
     pub(super) signal: Signal,
+    /// Keys of the database, and how many of them have an expiry, as the server counted them.
+    pub(super) sizes: [u64; 2],
     pub(super) version: Version,
     /// Of all bytes before the item that is being read.
     pub(super) offset: u64,
@@ -126,6 +129,7 @@ impl Walk {
             lzf: Lzf::new(),
             sinks: Sinks::new(),
             signal: Signal::Nothing,
+            sizes: [0; 2],
             version: Version { valkey: false, number: 0 },
             offset: 0,
             module_text: false,
@@ -228,7 +232,8 @@ impl Walk {
             }
             opcode::SELECT_DB => self.db = cursor.length()?,
             opcode::RESIZE_DB => {
-                cursor.lengths::<2>()?;
+                self.sizes = cursor.lengths()?;
+                self.signal = Signal::Sizes;
             }
             opcode::SLOT_INFO => {
                 cursor.lengths::<3>()?;

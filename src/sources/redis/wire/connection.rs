@@ -155,7 +155,7 @@ impl Connection {
     }
 
     /// The next reply to what was sent.
-    async fn receive(&mut self) -> Result<Value, WireError> {
+    pub(in crate::sources::redis) async fn receive(&mut self) -> Result<Value, WireError> {
         let command = self.awaited.front().cloned().unwrap_or_default();
         loop {
             let unread = &self.buffer[self.start..self.end];
