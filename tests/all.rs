@@ -22,6 +22,7 @@ mod postgres_wire;
 mod proof_many_tables;
 mod proof_mutations;
 mod proof_unusual;
+mod redis_rdb;
 mod report;
 mod scratch;
 mod stock_tools;
