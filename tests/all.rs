@@ -23,6 +23,7 @@ mod proof_many_tables;
 mod proof_mutations;
 mod proof_unusual;
 mod redis_dump;
+mod redis_rdb;
 mod redis_wire;
 mod report;
 mod scratch;

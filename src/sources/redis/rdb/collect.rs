@@ -197,7 +197,8 @@ impl Elements for Collector {
         }
         // Whether a string is its own content depends on its length, never on how it came.
         self.text = (self.shape == Shape::Text && length > SHORT_MAX as u64).then_some([0; 32]);
-        self.bytes += length;
+        // The length is only stated as yet.
+        self.bytes = self.bytes.saturating_add(length);
         Ok(())
     }
 

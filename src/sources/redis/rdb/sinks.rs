@@ -151,7 +151,7 @@ impl Sinks {
             }
             Target::Ordered => {
                 self.collector.gather.push_varint(length);
-                self.collector.bytes += length;
+                self.collector.bytes = self.collector.bytes.saturating_add(length);
             }
             Target::Meta => self.meta.push_varint(length),
             Target::Code => {
