@@ -547,3 +547,79 @@ async fn a_backup_by_the_command_line_restores_into_a_folder_that_stock_redis_se
     let added = size("a") - before;
     assert!(added < before / 3, "{added} of {before}");
 }
+
+/// A server that permits nothing but replication, and sends these bytes as its data.
+fn scripted(rdb: Vec<u8>) -> (String, tempfile::TempDir) {
+    use std::io::{Read, Write};
+    let folder = tempfile::Builder::new().prefix("lbr-").tempdir_in("/tmp").unwrap();
+    let path = folder.path().join("redis.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            let mut buffer = [0; 4096];
+            // Each command comes in one piece, because none is sent before the other was answered.
+            while let Ok(read @ 1..) = client.read(&mut buffer) {
+                let command = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                let sent = if command.contains("PSYNC") {
+                    let head = format!("+FULLRESYNC {} 0\r\n${}\r\n", "8".repeat(40), rdb.len());
+                    client.write_all(head.as_bytes()).and_then(|()| client.write_all(&rdb))
+                } else if command.contains("REPLCONF") || command.contains("PING") {
+                    client.write_all(b"+OK\r\n")
+                } else {
+                    client.write_all(b"-NOPERM this user has no permissions to run that command\r\n")
+                };
+                if sent.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (format!("unix://{}", path.display()), folder)
+}
+
+#[tokio::test]
+async fn an_rdb_that_is_cut_bent_or_too_long_is_never_committed() {
+    let server = TestRedis::start_with(&["rdbcompression no"]);
+    fill(&server).await;
+    let whole = dump(&server.url(), "").await.1["rdb"].data.clone();
+    let (url, _folder) = scripted(whole.clone());
+    assert_eq!(dump(&url, "").await.1["rdb"].data, whole);
+    let bent = |at: usize| {
+        let mut bent = whole.clone();
+        bent[at] ^= 1;
+        bent
+    };
+    let long = [whole.clone(), vec![0]].concat();
+    let cases = [
+        whole[..whole.len() - 1].to_vec(),
+        whole[..whole.len() / 2].to_vec(),
+        vec![],
+        long,
+        bent(whole.len() - 3),
+        bent(whole.len() / 2),
+    ];
+    for (number, rdb) in cases.into_iter().enumerate() {
+        for extra in ["", "exclude_keys = ['cache:*']"] {
+            let (url, _folder) = scripted(rdb.clone());
+            let (result, parts) = try_dump(&url, extra).await;
+            assert!(matches!(&result, Err(SourceError::Failed { .. })), "case {number}: {result:?}");
+            assert!(parts.is_none(), "case {number} could be committed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_stored_and_not_proven() {
+    let server = TestRedis::start();
+    server.cli(&["SET", "a", "1"]);
+    let mut rdb = dump(&server.url(), "").await.1["rdb"].data.clone();
+    rdb[5..9].copy_from_slice(b"0999");
+    let (url, _folder) = scripted(rdb.clone());
+    let (record, parts) = dump(&url, "").await;
+    assert_eq!((parts["rdb"].data == rdb, record.groups.len()), (true, 0));
+    let details = RedisRecord::of(&record).unwrap();
+    assert!(details.shards[0].unread.as_ref().is_some_and(|why| why.contains("999")), "{details:?}");
+    assert!(record.gaps.iter().any(|gap| gap.what == "proof of the data"), "{:?}", record.gaps);
+    let (refused, _) = try_dump(&url, "exclude_keys = ['x']").await;
+    assert!(matches!(refused, Err(SourceError::Refused { .. })), "{refused:?}");
+}

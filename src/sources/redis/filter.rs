@@ -94,3 +94,60 @@ impl Filter {
         out.extend_from_slice(&if off { [0; CHECKSUM_BYTES] } else { self.sum.value().to_le_bytes() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A stream of a header, records and an end, with what is between records before each; and how long each part is.
+    fn stream(records: &[(Vec<u8>, Vec<u8>, bool)]) -> (Vec<u8>, Vec<Cut>) {
+        let (mut bytes, mut cuts) = (b"REDIS0010".to_vec(), vec![]);
+        for (between, record, keep) in records {
+            bytes.extend_from_slice(between);
+            cuts.push(Cut::Begin { start: bytes.len() as u64, keep: *keep });
+            bytes.extend_from_slice(record);
+            cuts.push(Cut::End { end: bytes.len() as u64 });
+        }
+        bytes.extend_from_slice(b"\xff12345678");
+        (bytes, cuts)
+    }
+
+    fn run(bytes: &[u8], cuts: &[Cut], size: usize, late: usize) -> Vec<u8> {
+        let (mut filter, mut out, mut fed, mut told) = (Filter::new(), vec![], 0, 0);
+        for piece in bytes.chunks(size) {
+            fed += piece.len();
+            // A reader knows a record's name some bytes after its first one, and its end at once.
+            let known = |cut: &&Cut| match cut {
+                Cut::Begin { start, .. } => usize::try_from(*start).unwrap() + late <= fed,
+                Cut::End { end } => usize::try_from(*end).unwrap() <= fed,
+            };
+            let now = cuts[told..].iter().take_while(known).count();
+            filter.pass(piece, &cuts[told..told + now], &mut out).unwrap();
+            told += now;
+        }
+        assert_eq!(told, cuts.len());
+        filter.finish(true, &mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_whole_wherever_the_pieces_end(
+            records in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..5), prop::collection::vec(any::<u8>(), 3..30), any::<bool>()), 0..8),
+            size in 1_usize..50, late in 0_usize..3,
+        ) {
+            let (bytes, cuts) = stream(&records);
+            let kept: Vec<_> = records.iter().map(|(between, record, keep)| {
+                [between.clone(), if *keep { record.clone() } else { vec![] }].concat()
+            }).collect();
+            let mut expected = [b"REDIS0010".to_vec(), kept.concat(), b"\xff".to_vec()].concat();
+            let mut sum = Crc64::default();
+            sum.update(&expected);
+            expected.extend(sum.value().to_le_bytes());
+            prop_assert_eq!(run(&bytes, &cuts, size, late), expected);
+        }
+    }
+}
