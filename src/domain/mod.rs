@@ -19,7 +19,7 @@ pub use bytes_text::human_bytes;
 pub use fingerprint::Fingerprint;
 pub use ids::{JobName, RunId, SnapshotId, TargetName, WriterId};
 pub use object::{ObjectKey, SealedObject};
-pub use part::{PartName, Shape};
+pub use part::{DIGEST_BYTES, PartName, Shape};
 pub use place::{Place, ScratchNeeds, with_host};
 pub use progress::{Event, Progress};
 pub use record::{Gap, SourceRecord};

@@ -47,6 +47,9 @@ impl fmt::Display for PartName {
     }
 }
 
+/// One record of a [`Shape::Digest`].
+pub const DIGEST_BYTES: usize = 40;
+
 /// How a part's bytes are divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,6 +59,10 @@ pub enum Shape {
     Records,
     /// One run of bytes: fingerprinted as a whole, cut by content.
     Bytes,
+    /// What another part's bytes mean, record by record: fingerprinted as [`Shape::Records`] is, and not stored. Nothing of it
+    /// can be read back; a restore is compared by it. A record is [`DIGEST_BYTES`] long: the BLAKE3 of what is meant, and how
+    /// many bytes that has, little endian.
+    Digest,
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::{Fingerprint, PartName, Shape};
 /// A batch of one part's bytes with the ends of the records that finish in it.
 ///
 /// `record_ends` are ascending offsets into `data`. Bytes after the last end begin a record that a later block
-/// continues, so a record may be larger than any block. For [`Shape::Bytes`] it stays empty.
+/// continues, so a record may be larger than any block. For [`Shape::Bytes`] it stays empty. Those of a
+/// [`Shape::Digest`] all have one length, and a block holds whole ones.
 #[derive(Debug, Default)]
 pub struct Block {
     pub data: Vec<u8>,
@@ -54,6 +55,7 @@ pub struct SinkError(pub String);
 
 /// The parts of one snapshot, verified as they are read.
 pub trait PartStore: Send + Sync {
+    /// Of the parts that can be opened: a [`Shape::Digest`] cannot.
     fn names(&self) -> Vec<PartName>;
     fn fingerprint(&self, name: &PartName) -> Option<Fingerprint>;
     /// Readers are independent; each holds at most one decoded frame beside the store's own bounded pack cache.

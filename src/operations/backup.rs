@@ -20,7 +20,7 @@ use super::work::WorkFolder;
 use super::{Class, OperationError, chain, targets_known};
 use crate::catalog::{CopyRow, RunRow, SnapshotRow};
 use crate::config::Job;
-use crate::domain::{Event, PartSink, RunId, SealedObject, SnapshotId, SourceRecord, human_bytes};
+use crate::domain::{Event, PartSink, RunId, SealedObject, Shape, SnapshotId, SourceRecord, human_bytes};
 use crate::repository::chunk_cache::ChunkCache;
 use crate::repository::crypt;
 use crate::repository::index::{self, Index};
@@ -561,7 +561,8 @@ fn rows(record: &SourceRecord, written: &Written) -> u64 {
 }
 
 fn guide(kind: &dyn crate::sources::SourceKind, record: &SourceRecord, written: &Written) -> String {
-    let files: Vec<_> = written.parts.iter().map(|part| (part.name.clone(), part.name.to_string())).collect();
+    let stored = written.parts.iter().filter(|part| part.shape != Shape::Digest);
+    let files: Vec<_> = stored.map(|part| (part.name.clone(), part.name.to_string())).collect();
     kind.loading_guide(record, &files)
 }
 

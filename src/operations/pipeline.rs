@@ -49,7 +49,9 @@ impl Lane for BackupLane {
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
         let (shape, hasher) =
             self.hasher.as_mut().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
-        self.done_bytes.fetch_add(block.data.len() as u64, Ordering::Relaxed);
+        if *shape != Shape::Digest {
+            self.done_bytes.fetch_add(block.data.len() as u64, Ordering::Relaxed);
+        }
         let mut result = Ok(());
         let mut from = 0;
         let writer = &mut self.writer;
@@ -71,6 +73,7 @@ impl Lane for BackupLane {
                 hasher.update(block, |_, _| {});
                 result = writer.push_bytes(&block.data);
             }
+            Shape::Digest => hasher.update(block, |_, _| {}),
         }
         result.map_err(sink_error)
     }

@@ -4,7 +4,7 @@
 //! one that continues over blocks goes through the incremental hasher. Memory: about 100 KB for each [`RecordHasher`].
 
 use super::record_hash::{RUN, RecordHashes, padding};
-use crate::domain::{Block, Fingerprint, Shape};
+use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Shape};
 
 /// Fingerprints one part, block by block.
 #[derive(Debug)]
@@ -41,8 +41,12 @@ impl RecordHasher {
     }
 
     /// Takes the next block. For [`Shape::Records`], `each` is called once for each record that ends in it, in order, with the
-    /// end's offset in this block and the record's hash; for [`Shape::Bytes`] it is never called.
+    /// end's offset in this block and the record's hash; for [`Shape::Bytes`] it is never called. A [`Shape::Digest`] brings its
+    /// hashes along.
     pub fn update(&mut self, block: &Block, mut each: impl FnMut(u32, &[u8; 32])) {
+        if self.shape == Shape::Digest {
+            return self.take_digests(block, each);
+        }
         self.bytes += block.data.len() as u64;
         if self.shape == Shape::Bytes {
             self.open.update(&block.data);
@@ -71,6 +75,21 @@ impl RecordHasher {
         if !rest.is_empty() {
             self.open.update(rest);
             self.open_bytes += rest.len() as u64;
+        }
+    }
+
+    /// Hashes that somebody else has computed: they are added as they are. Blocks hold whole ones.
+    fn take_digests(&mut self, block: &Block, mut each: impl FnMut(u32, &[u8; 32])) {
+        let (records, rest) = block.data.as_chunks::<DIGEST_BYTES>();
+        self.open_bytes += rest.len() as u64;
+        let mut end = 0;
+        for record in records {
+            let (hash, length) = record.split_first_chunk::<32>().expect("a digest is longer than a hash");
+            self.bytes += u64::from_le_bytes(*length.first_chunk().expect("a digest ends in a length"));
+            add(&mut self.sum, hash);
+            self.records += 1;
+            end += u32::try_from(DIGEST_BYTES).expect("a digest is short");
+            each(end, hash);
         }
     }
 
@@ -229,5 +248,22 @@ mod tests {
         hasher.update(&Block { data: b"one\n".to_vec(), record_ends: vec![] }, |_, _| {});
         hasher.update(&Block { data: b"two\n".to_vec(), record_ends: vec![0, 4] }, |_, _| {});
         assert_eq!(hasher.finish().unwrap(), reference(&[b"one\n".to_vec(), b"two\n".to_vec()]));
+    }
+
+    #[test]
+    fn digests_are_added_as_they_are_and_half_of_one_is_unfinished() {
+        let rows: Vec<Vec<u8>> = [&b"one"[..], b"two", b"two", b""].iter().map(|row| row.to_vec()).collect();
+        let digest =
+            |row: &Vec<u8>| [blake3::hash(row).as_bytes().as_slice(), &(row.len() as u64).to_le_bytes()].concat();
+        let data: Vec<u8> = rows.iter().flat_map(digest).collect();
+        let mut hasher = RecordHasher::new(Shape::Digest);
+        let mut ends = vec![];
+        hasher.update(&Block { data: data[..80].to_vec(), record_ends: vec![] }, |end, _| ends.push(end));
+        hasher.update(&Block { data: data[80..].to_vec(), record_ends: vec![] }, |end, _| ends.push(end));
+        assert_eq!(ends, [40, 80, 40, 80]);
+        assert_eq!(hasher.finish().unwrap(), reference(&rows));
+        let mut hasher = RecordHasher::new(Shape::Digest);
+        hasher.update(&Block { data: data[..79].to_vec(), record_ends: vec![] }, |_, _| {});
+        assert!(hasher.finish().is_err());
     }
 }

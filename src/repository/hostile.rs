@@ -158,6 +158,8 @@ fn sample_recipe(guide: &str) -> Recipe {
             part("odd\nname\t", Shape::Records, vec![extent(1, 0, 5), extent(2, 7, 1 << 20), extent(1, 5, 9)]),
             part("empty", Shape::Records, vec![]),
             part("bytes", Shape::Bytes, vec![extent(2, 0, 7)]),
+            part("digest", Shape::Digest, vec![]),
+            part("last", Shape::Bytes, vec![extent(2, 1, 7)]),
         ],
     }
 }

@@ -8,6 +8,7 @@
 //! pack    NUMBER  SHA256
 //! part    NAME  records|bytes  BYTES  RECORDS  FINGERPRINT
 //! x       NUMBER  OFFSET  LENGTH          an extent of the part above, in order
+//! digest  NAME  BYTES  RECORDS  FINGERPRINT   content that is compared and not stored
 //! end     PARTS
 //! ```
 //! An extent is a range of the pack's *decoded* content (`age -d | zstd -d`), so `dd` can cut it out.
@@ -82,20 +83,28 @@ pub fn encode(recipe: &Recipe) -> Vec<u8> {
                 writeln!(text, "pack\t{next}\t{}", extent.pack.hex()).expect("a String takes every write");
             }
         }
-        let shape = match part.shape {
-            Shape::Records => "records",
-            Shape::Bytes => "bytes",
+        // A digest has a line of its own: whoever gathers parts does not stumble over one without content.
+        let (line, shape) = match part.shape {
+            Shape::Records => ("part", "records\t"),
+            Shape::Bytes => ("part", "bytes\t"),
+            Shape::Digest => ("digest", ""),
         };
         let print = &part.fingerprint;
-        writeln!(text, "part\t{}\t{shape}\t{}\t{}\t{}", part.name, print.bytes, print.records, hex::encode(print.sum))
+        let sum = hex::encode(print.sum);
+        writeln!(text, "{line}\t{}\t{shape}{}\t{}\t{sum}", part.name, print.bytes, print.records)
             .expect("a String takes every write");
         for extent in &part.extents {
             writeln!(text, "x\t{}\t{}\t{}", numbers[&extent.pack], extent.offset, extent.length)
                 .expect("a String takes every write");
         }
     }
-    writeln!(text, "end\t{}", recipe.parts.len()).expect("a String takes every write");
+    writeln!(text, "end\t{}", stored(&recipe.parts)).expect("a String takes every write");
     text.into_bytes()
+}
+
+/// How many parts have content.
+fn stored(parts: &[PartRecord]) -> usize {
+    parts.iter().filter(|part| part.shape != Shape::Digest).count()
 }
 
 fn json(meta: &Meta) -> String {
@@ -136,22 +145,29 @@ pub fn decode(object: &str, bytes: &[u8]) -> Result<Recipe, RepositoryError> {
                 }
                 packs.push(name);
             }
-            ["part", name, shape, bytes, records, sum] => {
+            ["part", name, shape @ ("records" | "bytes"), bytes, records, sum] => {
                 let part = parse_part(name, shape, bytes, records, sum).ok_or_else(|| at(number, "not a part"))?;
+                parts.push(part);
+            }
+            ["digest", name, bytes, records, sum] => {
+                let part = parse_part(name, "digest", bytes, records, sum).ok_or_else(|| at(number, "not a digest"))?;
                 parts.push(part);
             }
             ["x", index, offset, length] => {
                 let extent = parse_extent(&packs, index, offset, length).ok_or_else(|| at(number, "not an extent"))?;
-                parts.last_mut().ok_or_else(|| at(number, "an extent before any part"))?.extents.push(extent);
+                match parts.last_mut() {
+                    Some(part) if part.shape != Shape::Digest => part.extents.push(extent),
+                    _ => return Err(at(number, "an extent before any part")),
+                }
             }
-            ["end", count] if count.parse() == Ok(parts.len()) => ended = true,
+            ["end", count] if count.parse() == Ok(stored(&parts)) => ended = true,
             _ => return Err(at(number, "not a line of a recipe")),
         }
     }
     if !ended {
         return Err(RepositoryError::damaged(object, "the recipe is cut short"));
     }
-    for part in &parts {
+    for part in parts.iter().filter(|part| part.shape != Shape::Digest) {
         let total = part.extents.iter().try_fold(0_u64, |sum, extent| sum.checked_add(extent.length));
         if total != Some(part.fingerprint.bytes) {
             return Err(RepositoryError::damaged(object, format!("the extents of `{}` do not add up", part.name)));
@@ -164,6 +180,7 @@ fn parse_part(name: &str, shape: &str, bytes: &str, records: &str, sum: &str) ->
     let shape = match shape {
         "records" => Shape::Records,
         "bytes" => Shape::Bytes,
+        "digest" => Shape::Digest,
         _ => return None,
     };
     let fingerprint =

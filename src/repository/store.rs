@@ -15,7 +15,7 @@ use super::layout::{self, ContentName};
 use super::pack::{PACK_BYTES, PACK_FILE_BYTES_MAX};
 use super::recipe::{Extent, PartRecord, Recipe};
 use super::{RepositoryError, frame::FRAME_RAW_BYTES_MAX};
-use crate::domain::{Fingerprint, ObjectKey, PartName, PartReader, PartStore, StoreError};
+use crate::domain::{Fingerprint, ObjectKey, PartName, PartReader, PartStore, Shape, StoreError};
 
 /// How many decrypted packs are kept for other readers.
 pub const CACHED_PACKS: usize = 2;
@@ -69,7 +69,8 @@ impl Store {
 
 impl PartStore for Store {
     fn names(&self) -> Vec<PartName> {
-        let mut names: Vec<_> = self.parts.keys().cloned().collect();
+        let stored = self.parts.values().filter(|part| part.shape != Shape::Digest);
+        let mut names: Vec<_> = stored.map(|part| part.name.clone()).collect();
         names.sort();
         names
     }
@@ -79,7 +80,8 @@ impl PartStore for Store {
     }
 
     fn open(&self, name: &PartName) -> Result<Box<dyn PartReader>, StoreError> {
-        let part = self.parts.get(name).ok_or_else(|| StoreError::NoSuchPart(name.to_string()))?;
+        let part = self.parts.get(name).filter(|part| part.shape != Shape::Digest);
+        let part = part.ok_or_else(|| StoreError::NoSuchPart(name.to_string()))?;
         Ok(Box::new(Reader {
             packs: Arc::clone(&self.packs),
             extents: part.extents.clone().into(),

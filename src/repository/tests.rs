@@ -75,6 +75,7 @@ impl Bench {
                                     lane.push_record(piece, Some(hash)).unwrap();
                                 }
                                 Shape::Bytes => lane.push_bytes(piece).unwrap(),
+                                Shape::Digest => {}
                             }
                         }
                         lane.finish(Fingerprint { bytes, ..Fingerprint::EMPTY }).unwrap();
@@ -202,6 +203,27 @@ fn a_lane_dropped_in_the_middle_of_a_part_fails_the_run() {
     lane.push_record(b"row\n", Some(1)).unwrap();
     drop(lane);
     assert!(pipeline.finish().is_err());
+}
+
+#[test]
+fn a_digest_keeps_its_fingerprint_and_stores_nothing() {
+    let bench = Bench::new();
+    let parts = [("keys", Shape::Digest, rows(5_000, 3)), ("rdb", Shape::Bytes, rows(10, 4))];
+    let (recipe, stored) = bench.write(&parts, 1);
+    // An age header's length varies.
+    assert!(stored < 2_000, "{stored}");
+    let read = recipe::decode("recipe", &recipe::encode(&recipe)).unwrap();
+    assert_eq!(read, recipe);
+    let digest = &read.parts[0];
+    assert_eq!((digest.shape, digest.extents.len()), (Shape::Digest, 0));
+    assert!(digest.fingerprint.bytes > 100_000);
+    assert!(matches!(bench.read(&recipe, "keys"), Err(StoreError::NoSuchPart(_))));
+    bench.read(&recipe, "rdb").unwrap();
+    let text = String::from_utf8(recipe::encode(&recipe)).unwrap();
+    for bent in [text.replace("end\t1", "end\t2"), text.replace("digest\tkeys", "part\tkeys\tdigest")] {
+        assert_ne!(bent, text);
+        recipe::decode("recipe", bent.as_bytes()).unwrap_err();
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod postgres;
+pub mod redis;
 pub mod registry;
 
 use std::sync::Arc;

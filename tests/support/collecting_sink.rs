@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use lifeboat::domain::{Block, Fingerprint, Lane, PartName, PartSink, Shape, SinkError};
+use lifeboat::domain::{Block, DIGEST_BYTES, Fingerprint, Lane, PartName, PartSink, Shape, SinkError};
 
 #[derive(Default)]
 struct State {
@@ -78,6 +78,16 @@ impl Lane for CollectingLane {
             |bytes: &[u8]| Fingerprint { sum: *blake3::hash(bytes).as_bytes(), records: 1, bytes: bytes.len() as u64 };
         let fingerprint = match shape {
             Shape::Bytes => one(&data),
+            Shape::Digest => {
+                let (records, rest) = data.as_chunks::<DIGEST_BYTES>();
+                assert!(rest.is_empty(), "{name} ends inside a digest");
+                let one = |record: &[u8; DIGEST_BYTES]| Fingerprint {
+                    sum: record[..32].try_into().unwrap(),
+                    records: 1,
+                    bytes: u64::from_le_bytes(record[32..].try_into().unwrap()),
+                };
+                records.iter().map(one).fold(Fingerprint::EMPTY, Fingerprint::combine)
+            }
             Shape::Records => {
                 assert_eq!(ends.last(), Some(&data.len()), "{name} ends inside a record");
                 ends.windows(2).map(|pair| one(&data[pair[0]..pair[1]])).fold(Fingerprint::EMPTY, Fingerprint::combine)

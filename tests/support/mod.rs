@@ -8,6 +8,7 @@ pub(crate) mod lifeboat;
 pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;
+pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod s3;
 pub(crate) mod site;

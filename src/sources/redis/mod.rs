@@ -1,0 +1,101 @@
+//! Redis and Valkey: one point in time, over the wire.
+//!
+//! A dump is what a replica would be sent ([`replica`]), read as it streams by ([`rdb`]) and stored as it is, so that a stock server
+//! loads it. What this room must never do: write to the live server, take a transfer for whole whose end was not seen, or hold a
+//! value. Memory of one server's dump: [`dump`]'s buffers, [`reading`]'s bound and the blocks of two lanes.
+
+pub mod config;
+mod dump;
+mod failure;
+mod filter;
+mod fuzzy;
+mod guide;
+mod nodes;
+pub mod pattern;
+mod preflight;
+pub mod rdb;
+mod reading;
+pub mod record;
+pub mod replica;
+mod server;
+mod source;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use config::RedisConfig;
+pub use record::RedisRecord;
+pub use source::RedisSource;
+
+use super::{Context, Countable, LoadReport, LoadRequest, Source, SourceError, SourceKind};
+use crate::config::{ConfigError, Section};
+use crate::domain::record::Statement;
+use crate::domain::{PartName, PartStore, Place, ScratchNeeds, SourceRecord};
+
+/// The registered kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Redis;
+
+#[async_trait]
+impl SourceKind for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
+        Ok(Box::new(RedisSource::new(section.parse::<RedisConfig>()?.settle(section)?)))
+    }
+
+    fn program_folders(&self, _section: &Section) -> Vec<PathBuf> {
+        vec![]
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::schema_for!(RedisConfig)
+    }
+
+    async fn load(
+        &self,
+        _context: &Context,
+        _record: &SourceRecord,
+        _store: Arc<dyn PartStore>,
+        request: &LoadRequest,
+    ) -> Result<LoadReport, SourceError> {
+        Err(SourceError::Refused {
+            what: format!("restore into {}", request.place.url),
+            why: "loading a Redis snapshot into a running server is not there yet".to_owned(),
+            hint: "restore into a folder: it holds `dump.rdb` and a README with the commands".to_owned(),
+        })
+    }
+
+    fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(RedisSource::again(record, place, only)?))
+    }
+
+    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
+        None
+    }
+
+    fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
+        let details = RedisRecord::of(record).unwrap_or_default();
+        let major = record.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        ScratchNeeds {
+            engine: "redis".to_owned(),
+            major,
+            source_identity: details.run_id,
+            bytes: details.memory_bytes.max(details.shards.iter().map(|shard| shard.bytes).sum()),
+            ..ScratchNeeds::default()
+        }
+    }
+
+    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
+        vec![]
+    }
+
+    fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String {
+        guide::loading_guide(record, files)
+    }
+}

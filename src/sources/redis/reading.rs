@@ -1,0 +1,347 @@
+//! The thread that an RDB passes through: it is read, its keys go as digests into groups by database and type, what the job
+//! leaves out is cut away, and the rest goes into the part `rdb`.
+//!
+//! Memory: the reader's own bound, the blocks of one lane, and one block of digests for each type of the database that is being
+//! read ([`DIGESTS_PER_PART`]); a group is as many parts as it fills blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::config::Wanted;
+use super::filter::{Cut, Filter};
+use super::rdb::{Checksum, Entry, Head, Kind, Name, Parser, Raw, RdbError, Version, Visitor};
+use crate::domain::{Block, DIGEST_BYTES, Lane, PartName, PartSink, Shape, SinkError};
+use crate::sources::SourceError;
+use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
+
+/// Digests are written when they fill a block.
+const DIGESTS_PER_PART: usize = BLOCK_BYTES / DIGEST_BYTES;
+/// Statements of the server about itself that are kept.
+const STATEMENTS_MAX: usize = 64;
+/// Longer names are left out of a job by what they begin with.
+const NAME_BYTES_MAX: usize = 1 << 20;
+
+/// What comes to the thread.
+pub(super) enum Piece {
+    Bytes(Vec<u8>),
+    /// The sender saw the end that the server announced. Without it the dump is poisoned.
+    End,
+}
+
+/// What the thread is to do.
+pub(super) struct Plan {
+    pub(super) sink: Arc<dyn PartSink>,
+    /// `shard-0`, where there are several.
+    pub(super) shard: Option<String>,
+    pub(super) wanted: Wanted,
+    /// False where only digests are compared.
+    pub(super) keep_rdb: bool,
+    /// Groups to digest; empty means all.
+    pub(super) only: Vec<String>,
+}
+
+/// One group of digests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) parts: Vec<PartName>,
+    pub(super) records: u64,
+}
+
+/// One database of an RDB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Database {
+    /// Keys that were read and are in the backup.
+    pub(super) keys: u64,
+    pub(super) left_out: u64,
+    /// Keys by the server's own count.
+    pub(super) stated: Option<u64>,
+}
+
+/// What an RDB turned out to be.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    /// Absent where it was not kept.
+    pub(super) rdb: Option<PartName>,
+    pub(super) bytes: u64,
+    pub(super) version: Version,
+    pub(super) checksum: Checksum,
+    /// Groups by name: `db0/hash`, `functions`.
+    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) databases: BTreeMap<u64, Database>,
+    /// `redis-ver`, `ctime`, ...
+    pub(super) statements: BTreeMap<String, String>,
+    /// Modules whose data it holds.
+    pub(super) modules: BTreeSet<String>,
+    /// Where reading stopped although the bytes went on, and why.
+    pub(super) unknown: Option<String>,
+}
+
+/// Runs to the end of the pieces. Buffers go back through `emptied`.
+pub(super) fn run(
+    plan: Plan,
+    handle: &Handle,
+    mut pieces: mpsc::Receiver<Piece>,
+    emptied: &mpsc::Sender<Vec<u8>>,
+) -> Result<Read, SourceError> {
+    let name = |text: &str| match &plan.shard {
+        Some(shard) => PartName::from_components(&[shard, text]),
+        None => PartName::from_components(&[text]),
+    };
+    let mut rdb = Rdb::begin(&plan, handle, name("rdb"))?;
+    let mut filter = (!plan.wanted.is_everything()).then(Filter::new);
+    let mut parser = Parser::new();
+    if filter.is_some() {
+        parser = parser.keep_names_to(NAME_BYTES_MAX);
+    }
+    let mut keys = Keys::new(plan)?;
+    let mut kept = vec![];
+    loop {
+        let piece = match pieces.blocking_recv() {
+            Some(Piece::Bytes(piece)) => piece,
+            Some(Piece::End) => break,
+            // The sender says why; what was written is dropped unfinished.
+            None => return Err(SourceError::Cancelled),
+        };
+        keys.cuts.clear();
+        parser.feed(&piece, &mut keys).map_err(|error| damaged(&error))?;
+        if let Some(error) = keys.failure.take() {
+            return Err(error.into());
+        }
+        if let Some(filter) = &mut filter {
+            if let Some(unknown) = parser.unknown() {
+                return Err(cannot_leave_out(unknown.to_string()));
+            }
+            kept.clear();
+            filter.pass(&piece, &keys.cuts, &mut kept).map_err(|error| cannot_leave_out(error.to_string()))?;
+            rdb.write(&kept)?;
+        } else {
+            rdb.write(&piece)?;
+        }
+        // A buffer that nobody takes back is a dump that is over.
+        drop(emptied.try_send(piece));
+    }
+    let summary = parser.finish().map_err(|error| damaged(&error))?;
+    if let Some(filter) = filter {
+        kept.clear();
+        filter.finish(summary.checksum != Checksum::Absent, &mut kept);
+        rdb.write(&kept)?;
+    }
+    let (rdb, bytes) = rdb.finish()?;
+    keys.finish(Read {
+        rdb,
+        bytes,
+        version: summary.version,
+        checksum: summary.checksum,
+        groups: BTreeMap::new(),
+        databases: BTreeMap::new(),
+        statements: BTreeMap::new(),
+        modules: BTreeSet::new(),
+        unknown: summary.unknown.map(|unknown| unknown.to_string()),
+    })
+}
+
+fn damaged(error: &RdbError) -> SourceError {
+    SourceError::Failed {
+        what: "the data that the server sent".to_owned(),
+        why: error.to_string(),
+        hint: "nothing was committed; if it happens again, `redis-check-rdb` on the server's own dump says more"
+            .to_owned(),
+    }
+}
+
+fn cannot_leave_out(why: String) -> SourceError {
+    SourceError::Refused {
+        what: "leaving keys out of the backup".to_owned(),
+        why,
+        hint: "back up everything: remove `databases` and `exclude_keys` from the job".to_owned(),
+    }
+}
+
+/// The part that holds the RDB's bytes, or nothing.
+struct Rdb<'h> {
+    handle: &'h Handle,
+    lane: Option<(LaneThread, PartName)>,
+    bytes: u64,
+}
+
+impl<'h> Rdb<'h> {
+    fn begin(plan: &Plan, handle: &'h Handle, name: PartName) -> Result<Self, SinkError> {
+        let mut lane = None;
+        if plan.keep_rdb {
+            let mut thread = handle.block_on(async { LaneThread::start(&plan.sink) });
+            handle.block_on(thread.begin(name.clone(), Shape::Bytes))?;
+            lane = Some((thread, name));
+        }
+        Ok(Self { handle, lane, bytes: 0 })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.bytes += bytes.len() as u64;
+        let Some((lane, _)) = &mut self.lane else { return Ok(()) };
+        self.handle.block_on(async {
+            for piece in bytes.chunks(BLOCK_BYTES) {
+                let mut block = lane.block().await?;
+                block.data.extend_from_slice(piece);
+                lane.write(block).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn finish(self) -> Result<(Option<PartName>, u64), SinkError> {
+        let Some((mut lane, name)) = self.lane else { return Ok((None, self.bytes)) };
+        self.handle.block_on(async {
+            lane.finish().await?;
+            lane.close().await
+        })?;
+        Ok((Some(name), self.bytes))
+    }
+}
+
+/// Gathers what the reader finds.
+struct Keys {
+    plan: Plan,
+    lane: Box<dyn Lane>,
+    /// Digests that are not written yet, by group; of one database at a time.
+    waiting: BTreeMap<&'static str, Block>,
+    database: u64,
+    /// Whether the record that is being read stays.
+    keep: bool,
+    cuts: Vec<Cut>,
+    groups: BTreeMap<String, Group>,
+    databases: BTreeMap<u64, Database>,
+    statements: BTreeMap<String, String>,
+    modules: BTreeSet<String>,
+    /// The reader cannot be stopped from within.
+    failure: Option<SinkError>,
+}
+
+impl Keys {
+    fn new(plan: Plan) -> Result<Self, SinkError> {
+        Ok(Self {
+            lane: plan.sink.open_lane()?,
+            plan,
+            waiting: BTreeMap::new(),
+            database: 0,
+            keep: true,
+            cuts: vec![],
+            groups: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            statements: BTreeMap::new(),
+            modules: BTreeSet::new(),
+            failure: None,
+        })
+    }
+
+    fn digest(&mut self, kind: Kind, entry: &Entry<'_>) -> Result<(), SinkError> {
+        if kind.is_key() && entry.head.db != self.database {
+            self.flush()?;
+            self.database = entry.head.db;
+        }
+        let group = match kind {
+            Kind::Function => "functions",
+            Kind::ModuleAux(_) => "module-data",
+            key => key.name(),
+        };
+        let block = self.waiting.entry(group).or_default();
+        block.data.extend_from_slice(&entry.hash);
+        block.data.extend_from_slice(&entry.bytes.to_le_bytes());
+        let end = u32::try_from(block.data.len()).expect("a block is far below 4 GiB");
+        block.record_ends.push(end);
+        if block.record_ends.len() < DIGESTS_PER_PART {
+            return Ok(());
+        }
+        let block = std::mem::take(block);
+        let block = self.write(group, block)?;
+        self.waiting.insert(group, block);
+        Ok(())
+    }
+
+    /// Writes a block as one part and gives it back empty.
+    fn write(&mut self, group: &'static str, mut block: Block) -> Result<Block, SinkError> {
+        let of_database = !matches!(group, "functions" | "module-data");
+        let database = format!("db{}", self.database);
+        let name = if of_database { format!("{database}/{group}") } else { group.to_owned() };
+        if self.plan.only.is_empty() || self.plan.only.contains(&name) {
+            let entry = self.groups.entry(name).or_default();
+            let number = format!("{:04}", entry.parts.len());
+            let mut components: Vec<&str> = self.plan.shard.as_deref().into_iter().collect();
+            components.extend(of_database.then_some(database.as_str()));
+            components.extend([group, &number]);
+            let part = PartName::from_components(&components);
+            self.lane.begin(part.clone(), Shape::Digest)?;
+            self.lane.write(&block)?;
+            self.lane.finish()?;
+            entry.parts.push(part);
+            entry.records += block.record_ends.len() as u64;
+        }
+        block.clear();
+        Ok(block)
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        for (group, block) in std::mem::take(&mut self.waiting) {
+            if !block.data.is_empty() {
+                self.write(group, block)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, read: Read) -> Result<Read, SourceError> {
+        self.flush()?;
+        self.lane.close()?;
+        let Self { groups, databases, statements, modules, .. } = self;
+        // What was read before something unknown is no fingerprint of anything.
+        let groups = if read.unknown.is_some() { BTreeMap::new() } else { groups };
+        Ok(Read { groups, databases, statements, modules, ..read })
+    }
+}
+
+impl Visitor for Keys {
+    fn begin(&mut self, head: &Head<'_>) -> Raw {
+        let wanted = &self.plan.wanted;
+        if !wanted.is_everything() {
+            let name = match head.name {
+                Name::Whole(name) | Name::Long { start: name, .. } => name,
+            };
+            self.keep = !head.kind.is_key() || (wanted.has_database(head.db) && wanted.has_key(name));
+            self.cuts.push(Cut::Begin { start: head.start, keep: self.keep });
+        }
+        Raw::Skip
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>) {
+        let kind = entry.head.kind;
+        if !self.plan.wanted.is_everything() {
+            self.cuts.push(Cut::End { end: entry.end });
+        }
+        if let Kind::Module(id) | Kind::ModuleAux(id) = kind {
+            self.modules.insert(id.name());
+        }
+        let keep = std::mem::replace(&mut self.keep, true);
+        if kind.is_key() {
+            let database = self.databases.entry(entry.head.db).or_default();
+            database.keys += u64::from(keep);
+            database.left_out += u64::from(!keep);
+        }
+        if keep && self.failure.is_none() {
+            self.failure = self.digest(kind, entry).err();
+        }
+    }
+
+    fn sizes(&mut self, db: u64, keys: u64, _expiring: u64) {
+        let stated = &mut self.databases.entry(db).or_default().stated;
+        *stated = Some(stated.unwrap_or(0) + keys);
+    }
+
+    fn auxiliary(&mut self, name: &[u8], value: &[u8]) {
+        if self.statements.len() < STATEMENTS_MAX {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            self.statements.insert(text(name), text(value));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a Redis dump says about itself in the recipe, for its loader and for dumping a scratch instance the same way.
+
+use serde::{Deserialize, Serialize};
+
+use super::pattern::Pattern;
+use crate::domain::{PartName, SourceRecord};
+use crate::sources::SourceError;
+
+/// The `details` of a [`SourceRecord`] of kind `redis`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RedisRecord {
+    /// `redis` or `valkey`.
+    pub product: String,
+    /// Names the live server itself; empty where it was not told.
+    pub run_id: String,
+    /// True where keys were read one by one: the snapshot is of no single moment.
+    pub fuzzy: bool,
+    /// One for each server that was read; in a cluster each is of its own moment.
+    pub shards: Vec<ShardRecord>,
+    pub databases: Vec<DatabaseRecord>,
+    pub modules: Vec<String>,
+    /// `None`: all.
+    pub only_databases: Option<Vec<u64>>,
+    pub excluded_keys: Vec<Pattern>,
+    /// `used_memory_dataset`, bytes.
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// The RDB; absent where a recorded dump was only repeated for comparison.
+    pub rdb: Option<PartName>,
+    pub bytes: u64,
+    /// `10`; of Valkey from 80 on.
+    pub rdb_version: u32,
+    /// The header says `VALKEY` and not `REDIS`.
+    pub valkey_format: bool,
+    /// What the sum at its end says: `matches`, `off`, `absent`, or `unsure` where it was not read to its end.
+    pub checksum: String,
+    /// Where in the primary's history it is; absent from a server that did not say.
+    pub replication_id: Option<String>,
+    pub replication_offset: Option<u64>,
+    /// Why there are no fingerprints: what in the RDB was not understood.
+    pub unread: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseRecord {
+    pub number: u64,
+    pub keys: u64,
+    /// Keys that the job leaves out.
+    pub left_out: u64,
+}
+
+impl RedisRecord {
+    /// Reads the details of a record that this source wrote.
+    pub fn of(record: &SourceRecord) -> Result<Self, SourceError> {
+        serde_json::from_value(record.details.clone()).map_err(|error| SourceError::Failed {
+            what: "record of the snapshot".to_owned(),
+            why: error.to_string(),
+            hint: "it was written by another version; use that one to restore".to_owned(),
+        })
+    }
+}

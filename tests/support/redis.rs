@@ -1,0 +1,158 @@
+//! Real Redis servers for tests: a private directory, a unix socket, no port unless asked for, ended with the test.
+//!
+//! The server's life hangs on a pipe that only the test holds, so it ends however the test does, also by `kill -9`.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use lifeboat::system::user;
+
+use super::postgres::{output, plain};
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the server; ends it at once when the pipe to the test closes, and itself when the server ends.
+const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=$!; \
+    { read -r _ <&3; kill -KILL $server; } & reader=$!; \
+    wait $server; status=$?; kill $reader; exit $status";
+
+/// One running server. Dropping it ends it and removes its files.
+pub(crate) struct TestRedis {
+    root: tempfile::TempDir,
+    settings: Vec<String>,
+    guard: Option<Child>,
+}
+
+impl TestRedis {
+    /// A server of the distribution's package, that saves nothing by itself and sends its data at once.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with lines of `redis.conf` of its own, which override.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
+        let mut server = Self::prepared(settings);
+        server.resume();
+        server
+    }
+
+    /// A server that was not started yet: a test may put a `dump.rdb` into its folder.
+    pub(crate) fn prepared(settings: &[&str]) -> Self {
+        let root = tempfile::Builder::new().prefix("lbr-").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        user::give(root.path(), user::server_user().as_ref()).unwrap();
+        Self { root, settings: settings.iter().map(|line| (*line).to_owned()).collect(), guard: None }
+    }
+
+    /// Starts it, again after [`TestRedis::kill`], and waits until it answers; whether it has loaded its data is left open.
+    pub(crate) fn resume(&mut self) {
+        assert!(self.guard.is_none(), "the server runs already");
+        let mut file = std::fs::File::create(self.root.path().join("redis.conf")).unwrap();
+        let folder = self.root.path().display();
+        writeln!(file, "port 0\nunixsocket {folder}/redis.sock\nunixsocketperm 777\ndir {folder}\nsave \"\"").unwrap();
+        writeln!(file, "repl-diskless-sync-delay 0\nappendonly no\ndatabases 16\nenable-debug-command yes").unwrap();
+        for line in &self.settings {
+            writeln!(file, "{}", line.replace("{folder}", &folder.to_string())).unwrap();
+        }
+        let _none_left_after_a_kill = std::fs::remove_file(self.socket());
+        let mut command = plain(Path::new("sh"));
+        if let Some(user) = user::server_user() {
+            command.uid(user.uid).gid(user.gid);
+        }
+        command.args(["-c", GUARD, "guard"]).arg(program()).arg(self.root.path().join("redis.conf"));
+        command.env("LOG", self.log_file()).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        let mut guard = command.spawn().unwrap();
+        let start = Instant::now();
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+            let ended = guard.try_wait().unwrap();
+            assert!(ended.is_none() && start.elapsed() < START_LIMIT, "no server: {ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.guard = Some(guard);
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut guard) = self.guard.take() else { return };
+        drop(guard.stdin.take());
+        let start = Instant::now();
+        while guard.try_wait().unwrap().is_none() {
+            if start.elapsed() > STOP_LIMIT {
+                let group = rustix::process::Pid::from_child(&guard);
+                let _gone_already = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.root.path().join("redis.sock")
+    }
+
+    /// `unix:///tmp/lbr-x/redis.sock`.
+    pub(crate) fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    pub(crate) fn url_as(&self, user: &str) -> String {
+        format!("{}?user={user}", self.url())
+    }
+
+    /// Runs one command by `redis-cli` and returns what it prints; an error reply fails the test.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        let mut command = plain(Path::new("redis-cli"));
+        command.arg("-e").arg("-s").arg(self.socket()).args(arguments);
+        String::from_utf8_lossy(&output(&mut command).stdout).trim_end_matches('\n').to_owned()
+    }
+
+    /// Waits until all its data are in memory.
+    pub(crate) fn wait_until_loaded(&self) {
+        let start = Instant::now();
+        while !self.cli(&["INFO", "persistence"]).lines().any(|line| line.trim() == "loading:0") {
+            assert!(start.elapsed() < START_LIMIT, "the data do not load\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Runs many commands, one a line as `redis-cli` reads them.
+    pub(crate) fn feed(&self, lines: &str) {
+        let mut command = plain(Path::new("redis-cli"));
+        command.arg("-e").arg("-s").arg(self.socket()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && !said.contains("ERR "), "{said}");
+    }
+
+    /// What the server logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.root.path().join("log")
+    }
+}
+
+impl Drop for TestRedis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `LIFEBOAT_TEST_REDIS`, else the distribution's.
+fn program() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
+    let named = std::env::var_os("LIFEBOAT_TEST_REDIS").filter(|value| !value.is_empty());
+    named.map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
+}
