@@ -89,6 +89,20 @@ fn a_target_that_goes_away_midway_is_reported_and_not_made_anew() {
 }
 
 #[test]
+fn a_pack_that_was_stored_and_is_gone_at_the_end_leaves_no_snapshot_that_names_it() {
+    let server = server_with(&bulk(LARGE));
+    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    let lose = |target: &str| {
+        let packs = files(&boat.target(target).join("packs"));
+        std::fs::remove_file(packs.keys().find(|path| path.ends_with(".age")).unwrap()).unwrap();
+    };
+    let ended = midway(&boat, &boat.target("one"), || lose("one"));
+    ended.refuses(1, &["`one` lagging", "lacks pack", "no snapshot was committed"]);
+    assert_eq!(boat.roots("one"), Vec::<PathBuf>::new(), "a root was written before what it names was seen");
+    recovers(&boat, &["one"]);
+}
+
+#[test]
 fn one_of_two_targets_that_goes_away_midway_costs_its_copy_only_and_gets_the_next() {
     let server = server_with(&bulk(LARGE));
     let boat = Lifeboat::new(&["one", "two"]);
