@@ -253,8 +253,7 @@ mod tests {
     #[test]
     fn digests_are_added_as_they_are_and_half_of_one_is_unfinished() {
         let rows: Vec<Vec<u8>> = [&b"one"[..], b"two", b"two", b""].iter().map(|row| row.to_vec()).collect();
-        let digest =
-            |row: &Vec<u8>| [blake3::hash(row).as_bytes().as_slice(), &(row.len() as u64).to_le_bytes()].concat();
+        let digest = |row: &Vec<u8>| [record_hash(row).as_slice(), &(row.len() as u64).to_le_bytes()].concat();
         let data: Vec<u8> = rows.iter().flat_map(digest).collect();
         let mut hasher = RecordHasher::new(Shape::Digest);
         let mut ends = vec![];
