@@ -218,7 +218,7 @@ pub(crate) fn zipmap(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
         bytes.extend_from_slice(&length(value));
         bytes.push(2);
         bytes.extend_from_slice(value);
-        bytes.extend_from_slice(&[b'?', b'?']);
+        bytes.extend_from_slice(b"??");
     }
     bytes.push(255);
     bytes

@@ -95,7 +95,7 @@ fn a_file_that_is_cut_off_anywhere_is_truncated_and_nothing_else() {
 #[test]
 fn no_flipped_bit_passes_unseen() {
     for rdb in [everything("REDIS0014").end(), everything("VALKEY080").end()] {
-        let mut seen = [0; 5];
+        let mut seen = [0; 4];
         for at in 0..rdb.len() {
             for bit in [at % 8, (at + 3) % 8] {
                 let mut flipped = rdb.clone();
@@ -106,9 +106,9 @@ fn no_flipped_bit_passes_unseen() {
                         0
                     }
                     Err(RdbError::Shape { .. }) => 1,
-                    Err(RdbError::Truncated { .. }) => 2,
+                    // A length that grew or shrank.
+                    Err(RdbError::Truncated { .. } | RdbError::Trailing { .. }) => 2,
                     Err(RdbError::Checksum { .. }) => 3,
-                    Err(RdbError::Trailing { .. }) => 4,
                 };
                 seen[kind] += 1;
             }
@@ -259,7 +259,7 @@ fn a_list_of_very_many_elements_is_never_held() {
 
 #[test]
 fn field_names_of_a_stream_beyond_the_bound_are_said_to_be_unknown() {
-    let name = [&[0x80 | 60][..], &[b'n'; 60], &[61]].concat();
+    let name = [&[0xbc][..], &[b'n'; 60], &[61]].concat();
     let size = 1_u32 << 30;
     let begin = Rdb::new("REDIS0010").key(19, "k").len(1).text(&id(1, 0)).len(u64::from(size)).raw(&size.to_le_bytes());
     let begin = begin.raw(&[255, 255, 1, 1, 0, 1]).raw(&[0xf3, 0, 0, 0, 0x10, 5]);

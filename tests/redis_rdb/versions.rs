@@ -38,7 +38,7 @@ fn server_agrees(rdb: &[u8]) {
 
 #[test]
 fn every_encoding_of_a_list_is_the_same_list() {
-    let large = [b'x'; 20_000];
+    let large = vec![b'x'; 20_000];
     let items = [T(b"one"), I(2), I(-40_000), T(b""), T(&large), I(i64::MIN)];
     let texts: [&[u8]; 6] = [b"one", b"2", b"-40000", b"", &large, b"-9223372036854775808"];
     let rdb = with("REDIS0010", |rdb| {
@@ -291,7 +291,7 @@ fn an_array_is_its_indexes_and_values_and_its_cursor() {
     let array = |cursor: &[u64], second: &[u8]| {
         with("REDIS0014", |rdb| {
             let rdb = rdb.key(28, "array").len(4).lens(cursor).lens(&[0, 1]).raw(&(-5_i64).to_le_bytes());
-            let rdb = rdb.lens(&[7, 3]).text(second).lens(&[1 << 40, 0]).text(&[b'l'; 30_000]);
+            let rdb = rdb.lens(&[7, 3]).text(second).lens(&[1 << 40, 0]).text(&vec![b'l'; 30_000]);
             rdb.lens(&[u64::MAX - 1, 2]).raw(&2.5_f64.to_le_bytes())
         })
     };
@@ -348,7 +348,7 @@ fn metadata_before_a_key_belong_to_it_and_to_its_serialized_value() {
     let expected = meta(Rdb(vec![]), 1).raw(&[0]).text(b"v").raw(&[13, 0]).0;
     assert_eq!(payload[..payload.len() - 8], expected);
     assert_eq!(found.key("l").payload.as_ref().unwrap()[..3], [0, 1, b'v']);
-    let many = Rdb::new("REDIS0013").raw(&[243]).len(1).raw(b"abcd").len(5).text(&[0; 70_000]).end();
+    let many = Rdb::new("REDIS0013").raw(&[243]).len(1).raw(b"abcd").len(5).text(&vec![0; 70_000]).end();
     assert!(matches!(whole(&many).summary.unwrap().unknown.unwrap().what, Unreadable::Beyond(_)));
 }
 
@@ -435,7 +435,7 @@ fn an_unknown_type_ends_the_reading_but_is_no_error() {
         ("VALKEY080", 26),
         ("REDIS0012", 243),
     ] {
-        let rdb = with(header, |rdb| rdb.key(0, "known").text(b"v").raw(&[opcode]).raw(&[7; 100_000]));
+        let rdb = with(header, |rdb| rdb.key(0, "known").text(b"v").raw(&[opcode]).raw(&vec![7; 100_000]));
         let found = whole(&rdb);
         assert_eq!(found.records.keys().collect::<Vec<_>>(), [&(Some(0), b"known".to_vec())]);
         let summary = found.summary.unwrap();

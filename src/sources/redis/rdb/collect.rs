@@ -4,13 +4,13 @@
 //! |---|---|
 //! | string | the bytes (an integer is its decimal text): themselves up to [`SHORT_MAX`], else their BLAKE3 |
 //! | list, array | BLAKE3 over the elements in order, each after its length |
-//! | set | sum of the BLAKE3 of each element |
-//! | hash | sum of the BLAKE3 of each: length of the field, field, value, the field's expiry, whether it has one |
-//! | sorted set | sum of the BLAKE3 of each: member, the 8 bytes of the score; zero has no sign, all that is not a number is one |
+//! | set | sum of the hashes of its elements |
+//! | hash | sum of the hashes of: length of the field, field, value, the field's expiry, whether it has one |
+//! | sorted set | sum of the hashes of: member, the 8 bytes of the score; zero has no sign, all that is not a number is one |
 //!
 //! Memory: one element up to 64 KiB, then a hasher.
 
-use super::digest::{Gather, Sum256};
+use super::digest::{Elementwise, Gather};
 use super::error::Stop;
 use super::packed::Elements;
 use super::text::{DECIMAL_BYTES, decimal, double, score_bits};
@@ -51,7 +51,7 @@ pub(super) struct Collector {
     part: Part,
     /// The open element; for lists, arrays, streams and modules everything.
     pub(super) gather: Gather,
-    sum: Sum256,
+    sum: Elementwise,
     pub(super) short: Vec<u8>,
     text: Option<[u8; 32]>,
     /// Of the field that is being read, in milliseconds since 1970.
@@ -67,7 +67,7 @@ impl Collector {
             shape: Shape::Text,
             part: Part::First,
             gather: Gather::new(),
-            sum: Sum256::new(),
+            sum: Elementwise::default(),
             short: Vec::new(),
             text: None,
             expiry: None,
@@ -82,7 +82,7 @@ impl Collector {
 
     pub(super) fn start(&mut self, shape: Shape) {
         (self.shape, self.part, self.expiry) = (shape, Part::First, None);
-        (self.sum, self.text, self.count, self.bytes) = (Sum256::new(), None, 0, 0);
+        (self.sum, self.text, self.count, self.bytes) = (Elementwise::default(), None, 0, 0);
         self.short.clear();
     }
 
@@ -93,7 +93,7 @@ impl Collector {
         Ok(match self.shape {
             Shape::Text => self.text.map_or(Collected::Short, Collected::Digest),
             Shape::List => Collected::Digest(self.gather.finish()),
-            _ => Collected::Digest(self.sum.to_bytes()),
+            _ => Collected::Digest(self.sum.finish()),
         })
     }
 
@@ -111,8 +111,7 @@ impl Collector {
     }
 
     fn close(&mut self) {
-        let hash = self.gather.finish();
-        self.sum.add(&hash);
+        self.sum.add_gathered(&mut self.gather);
         self.count += 1;
         self.part = Part::First;
     }
@@ -157,7 +156,7 @@ impl Elements for Collector {
             }
             (Shape::Set, _) => {
                 self.count += 1;
-                self.sum.add(blake3::hash(whole).as_bytes());
+                self.sum.add(whole, &mut self.gather);
             }
             (Shape::SortedSet, Part::Second) => {
                 let score = double(whole).ok_or(Stop::Shape("a score that is a number"))?;

@@ -5,6 +5,7 @@ const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
 /// `TABLES[n][b]`: the sum of byte `b` with `n` zero bytes after it, so that 16 bytes are summed at once.
 static TABLES: [[u64; 256]; 16] = tables();
 
+#[expect(clippy::large_stack_arrays, reason = "computed by the compiler")]
 const fn tables() -> [[u64; 256]; 16] {
     let mut tables = [[0; 256]; 16];
     let mut byte = 0;

@@ -145,22 +145,17 @@ pub enum Raw {
 pub trait Visitor {
     /// A key was read and its value comes, or a library of functions comes (its name is not known yet). Not called for what
     /// modules save beside the keys.
-    fn begin(&mut self, head: &Head<'_>) -> Raw {
-        let _unused = head;
+    fn begin(&mut self, _head: &Head<'_>) -> Raw {
         Raw::Skip
     }
 
     /// A piece of the serialized value that [`begin`](Self::begin) asked for, in order. At most as long as what was fed, or a few
     /// KiB where the parser had held it. The value is complete when [`entry`](Self::entry) is called; without that call it must
     /// be thrown away.
-    fn raw(&mut self, piece: &[u8]) {
-        let _unused = piece;
-    }
+    fn raw(&mut self, _piece: &[u8]) {}
 
     /// A record is complete.
-    fn entry(&mut self, entry: &Entry<'_>) {
-        let _unused = entry;
-    }
+    fn entry(&mut self, _entry: &Entry<'_>) {}
 
     /// How many keys a database has, and how many of them with an expiry, by the server's own count at the moment of the RDB.
     fn sizes(&mut self, db: u64, keys: u64, expiring: u64) {
@@ -168,9 +163,7 @@ pub trait Visitor {
     }
 
     /// A statement about the RDB itself: `redis-ver`, `7.0.15`. Cut after 4 KiB. Not content.
-    fn auxiliary(&mut self, name: &[u8], value: &[u8]) {
-        let _unused = (name, value);
-    }
+    fn auxiliary(&mut self, _name: &[u8], _value: &[u8]) {}
 }
 
 /// A visitor that wants nothing: to check an RDB's shape and checksum.

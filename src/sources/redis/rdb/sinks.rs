@@ -7,7 +7,7 @@ use super::error::Stop;
 use super::packed::{Elements as _, Packed, Packing};
 
 /// A name of at most so many bytes is in the hash of its record as it is, a longer one by its digest.
-const NAME_HASHED_WHOLE_MAX: u64 = 64 << 10;
+const NAME_HASHED_WHOLE_MAX: usize = 64 << 10;
 /// So much is kept of a statement about the RDB.
 const AUXILIARY_MAX: usize = 4 << 10;
 /// A library's name stands in the first line of its code.
@@ -51,7 +51,7 @@ impl NameText {
     pub(super) fn clear(&mut self) {
         self.kept.clear();
         // One large name must not cost its memory for the rest of the RDB.
-        self.kept.shrink_to(NAME_HASHED_WHOLE_MAX as usize);
+        self.kept.shrink_to(NAME_HASHED_WHOLE_MAX);
         self.length = 0;
     }
 
@@ -63,7 +63,7 @@ impl NameText {
     fn piece(&mut self, piece: &[u8]) {
         let room = self.keep_max.saturating_sub(self.kept.len()).min(piece.len());
         self.kept.extend_from_slice(&piece[..room]);
-        if self.length > NAME_HASHED_WHOLE_MAX {
+        if self.length > NAME_HASHED_WHOLE_MAX as u64 {
             self.long.push(piece);
         }
     }
@@ -71,7 +71,7 @@ impl NameText {
     /// Adds it to a record's hash. What is kept never matters to that.
     pub(super) fn push_to(&mut self, record: &mut Gather) {
         record.push_varint(self.length);
-        if self.length > NAME_HASHED_WHOLE_MAX {
+        if self.length > NAME_HASHED_WHOLE_MAX as u64 {
             record.push(&self.long.finish());
         } else {
             record.push(&self.kept);
@@ -98,12 +98,7 @@ impl Sinks {
             collector: Collector::new(),
             entries: Entries::new(),
             packed: Packed::new(),
-            name: NameText {
-                kept: Vec::new(),
-                keep_max: NAME_HASHED_WHOLE_MAX as usize,
-                length: 0,
-                long: Gather::new(),
-            },
+            name: NameText { kept: Vec::new(), keep_max: NAME_HASHED_WHOLE_MAX, length: 0, long: Gather::new() },
             auxiliary_name: Vec::new(),
             auxiliary_value: Vec::new(),
             node_id: Vec::new(),
@@ -120,7 +115,7 @@ impl Sinks {
 
     /// The caller may keep more of a name, never less than what its hash needs.
     pub(super) fn keep_names_to(&mut self, bytes: usize) {
-        self.name.keep_max = bytes.max(NAME_HASHED_WHOLE_MAX as usize);
+        self.name.keep_max = bytes.max(NAME_HASHED_WHOLE_MAX);
     }
 
     pub(super) fn whole(&mut self, target: Target, whole: &[u8]) -> Result<(), Stop> {
@@ -228,6 +223,6 @@ pub(super) fn entry_id(bytes: &[u8]) -> EntryId {
 /// `mylib` of `#!lua name=mylib`; empty where there is none.
 fn library_name(code: &[u8]) -> &[u8] {
     let line = code.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let words = line.strip_prefix(b"#!").unwrap_or_default().split(u8::is_ascii_whitespace);
-    words.filter_map(|word| word.strip_prefix(b"name=")).next().unwrap_or_default()
+    let mut words = line.strip_prefix(b"#!").unwrap_or_default().split(u8::is_ascii_whitespace);
+    words.find_map(|word| word.strip_prefix(b"name=")).unwrap_or_default()
 }

@@ -298,27 +298,21 @@ impl Walk {
         let mut cursor = Cursor::new(bytes);
         let whole = |length: u64| (length <= SMALL).then(|| usize::try_from(length).expect("a small length"));
         match cursor.length_or_encoding()? {
-            Length::Plain(length) => match whole(length) {
-                Some(count) => self.sinks.whole(target, cursor.take(count)?)?,
-                None => {
-                    self.sinks.begin(target, length)?;
-                    (self.reading, self.target) = (Reading::Plain { left: length }, target);
-                    return Ok(cursor.at);
+            Length::Plain(length) => {
+                if let Some(count) = whole(length) {
+                    self.sinks.whole(target, cursor.take(count)?)?;
+                } else {
+                    return self.begin_string(target, length, Reading::Plain { left: length }, cursor.at);
                 }
-            },
+            }
             Length::Encoded(3) => {
                 let [compressed, length] = cursor.lengths()?;
-                match whole(compressed).filter(|_| length <= PIECE as u64) {
-                    Some(count) => {
-                        let text = self.lzf.whole(cursor.take(count)?, length)?;
-                        self.sinks.whole(target, text)?;
-                    }
-                    None => {
-                        self.lzf.begin(length);
-                        self.sinks.begin(target, length)?;
-                        (self.reading, self.target) = (Reading::Compressed { left: compressed }, target);
-                        return Ok(cursor.at);
-                    }
+                if let Some(count) = whole(compressed).filter(|_| length <= PIECE as u64) {
+                    let text = self.lzf.whole(cursor.take(count)?, length)?;
+                    self.sinks.whole(target, text)?;
+                } else {
+                    self.lzf.begin(length);
+                    return self.begin_string(target, length, Reading::Compressed { left: compressed }, cursor.at);
                 }
             }
             Length::Encoded(encoding) => {
@@ -333,6 +327,12 @@ impl Walk {
         }
         self.string_done()?;
         Ok(cursor.at)
+    }
+
+    fn begin_string(&mut self, target: Target, length: u64, reading: Reading, used: usize) -> Result<usize, Stop> {
+        self.sinks.begin(target, length)?;
+        (self.reading, self.target) = (reading, target);
+        Ok(used)
     }
 
     fn string_piece(&mut self, bytes: &[u8]) -> Result<usize, Stop> {

@@ -286,14 +286,14 @@ mod tests {
         }
         blob.extend_from_slice(&[0xe0, 200]);
         blob.extend_from_slice(&[b'x'; 200]);
-        blob.extend_from_slice(&[1, 202 & 127 | 128]);
+        blob.extend_from_slice(&[1, 0xca]);
         blob.extend_from_slice(&[0xf0, 3, 0, 0, 0, b'a', b'b', b'c', 8]);
         let large = 20_000_u32;
         blob.push(0xf0);
         blob.extend_from_slice(&large.to_le_bytes());
-        blob.extend_from_slice(&[b'y'; 20_000]);
-        let size = large + 5;
-        blob.extend_from_slice(&[(size >> 14) as u8, (size >> 7 & 127) as u8 | 128, (size & 127) as u8 | 128, 0xff]);
+        blob.extend_from_slice(&vec![b'y'; 20_000]);
+        // 20005 in seven bits a byte.
+        blob.extend_from_slice(&[1, 0x9c, 0xa5, 0xff]);
         let x = "x".repeat(200);
         let expected = [
             "int 127",
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_large_element_of_a_ziplist_and_a_zipmap_streams() {
-        let large = [b'q'; 20_000];
+        let large = vec![b'q'; 20_000];
         let mut ziplist = vec![0, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0x80, 0, 0, 0x4e, 0x20];
         ziplist.extend_from_slice(&large);
         let tail = u32::try_from(ziplist.len()).unwrap();
