@@ -454,3 +454,59 @@ impl Writer {
         self.out.send(piece).await.map_err(|_| SourceError::Cancelled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_came_twice_is_read_once_and_none_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut names = Names::create(folder.path(), 0).unwrap();
+        let odd: Vec<Vec<u8>> = (0..2_000_u32).map(|number| [&number.to_le_bytes()[..], b"\n\0"].concat()).collect();
+        for name in odd.iter().chain(&odd[500..700]).chain([&vec![]]) {
+            names.add(name).unwrap();
+        }
+        names.flush().unwrap();
+        let mut all: Vec<_> = (0..FILES).flat_map(|number| names.sorted(number).unwrap()).collect();
+        all.sort();
+        let mut expected = odd;
+        expected.push(vec![]);
+        expected.sort();
+        assert!(all == expected);
+    }
+
+    #[test]
+    fn a_payload_that_is_not_what_the_server_dumped_is_refused() {
+        let mut payload = b"\0\x05hello\x0a\0".to_vec();
+        let mut sum = Crc64::default();
+        sum.update(&payload);
+        payload.extend(sum.value().to_le_bytes());
+        assert_eq!(divide(&payload), Some((&b"\0\x05hello"[..], 10)));
+        for at in 0..payload.len() {
+            let mut bent = payload.clone();
+            bent[at] ^= 1;
+            assert_eq!(divide(&bent), None, "byte {at}");
+        }
+        assert_eq!(divide(&payload[..9]), None);
+    }
+
+    #[tokio::test]
+    async fn lengths_of_every_size_are_written_as_the_format_has_them() {
+        let (out, mut pieces) = mpsc::channel(4);
+        let mut writer = Writer { out, buffer: vec![], sum: Crc64::default(), version: None };
+        for length in [0, 63, 64, 0x3fff, 0x4000, 1 << 40] {
+            writer.length(length).await.unwrap();
+        }
+        writer.send().await.unwrap();
+        let expected = [
+            &[0][..],
+            &[63],
+            &[0x40, 64],
+            &[0x7f, 0xff],
+            &[0x81, 0, 0, 0, 0, 0, 0, 0x40, 0],
+            &[0x81, 0, 0, 1, 0, 0, 0, 0, 0],
+        ];
+        assert_eq!(pieces.recv().await.unwrap(), expected.concat());
+    }
+}
