@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_pattern_of_stars_takes_no_exponential_time() {
-        assert!(!Pattern::new(&"*a".repeat(200)).fits(&[b'a'; 199].repeat(1)));
+        assert!(!Pattern::new(&"*a".repeat(200)).fits(&[b'a'; 199]));
         assert!(!Pattern::new(&format!("{}b", "*a".repeat(30))).fits(&vec![b'a'; 20_000]));
     }
 }

@@ -158,9 +158,7 @@ pub trait Visitor {
     fn entry(&mut self, _entry: &Entry<'_>) {}
 
     /// How many keys a database has, and how many of them with an expiry, by the server's own count at the moment of the RDB.
-    fn sizes(&mut self, db: u64, keys: u64, expiring: u64) {
-        let _unused = (db, keys, expiring);
-    }
+    fn sizes(&mut self, _db: u64, _keys: u64, _expiring: u64) {}
 
     /// A statement about the RDB itself: `redis-ver`, `7.0.15`. Cut after 4 KiB. Not content.
     fn auxiliary(&mut self, _name: &[u8], _value: &[u8]) {}
