@@ -270,7 +270,7 @@ impl JobView<'_> {
             let headline = format!("lanes {lanes} is out of range");
             self.report(self.place(&["backup", "lanes"], 0), headline, format!("1 to {LANES_MAX}"));
         }
-        let level = raw.level.unwrap_or(3);
+        let level = raw.level.unwrap_or(2);
         if !(1..=19).contains(&level) {
             self.report(self.place(&["backup", "level"], 0), format!("level {level} is out of range"), "1 to 19");
         }

@@ -173,7 +173,7 @@ pub(super) struct RawBackup {
     pub(super) quorum: Option<usize>,
     /// Parallel streams; default: the machine's cores, at most 4.
     pub(super) lanes: Option<usize>,
-    /// zstd level, 1 to 19; default 3.
+    /// zstd level, 1 to 19; default 2.
     pub(super) level: Option<i32>,
     #[serde(default)]
     pub(super) guard: RawGuard,

@@ -80,7 +80,7 @@ pub struct BackupPolicy {
     pub quorum: usize,
     /// Parallel streams; default: the machine's cores, at most 4.
     pub lanes: usize,
-    /// zstd level, 1 to 19; default 3.
+    /// zstd level, 1 to 19; default 2.
     pub level: i32,
     pub guard: Guard,
 }

@@ -13,7 +13,7 @@ use crate::domain::{Block, Fingerprint, Lane, PartName, PartSink, Shape, SinkErr
 /// How many blocks one lane has in all: one being filled, one being worked on, one between them.
 pub const BLOCKS: usize = 3;
 /// How full a block gets before it is handed over.
-pub const BLOCK_BYTES: usize = 512 << 10;
+pub const BLOCK_BYTES: usize = 128 << 10;
 
 enum Order {
     Begin(PartName, Shape),

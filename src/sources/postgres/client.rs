@@ -32,23 +32,27 @@ pub async fn find(server_major: u32, configured: Option<&Path>) -> Result<Client
         Some(folder) => vec![folder.to_owned()],
         None => usual_folders(),
     };
-    let found = look(folders).await;
+    let found = look(folders, server_major).await;
     choose(server_major, &found).cloned().ok_or_else(|| lacking(server_major, &found, configured))
 }
 
 /// The same for a load: what wrote the archive may lie in the folders `first`, or where clients usually are.
 pub async fn find_also_in(first: &[PathBuf], major: u32) -> Result<Client, SourceError> {
-    let found = look([first, &usual_folders()].concat()).await;
+    let found = look([first, &usual_folders()].concat(), major).await;
     choose(major, &found).cloned().ok_or_else(|| lacking(major, &found, None))
 }
 
-async fn look(folders: Vec<PathBuf>) -> Vec<Client> {
+/// Asks the programs for their versions, until one is of the wanted major.
+async fn look(folders: Vec<PathBuf>, wanted_major: u32) -> Vec<Client> {
     let mut found = Vec::new();
     for folder in folders {
         let version = Program::new(folder.join("pg_dump")).arg("--version").run(LIMIT).await;
         let version = version.ok().and_then(|output| version_of(&String::from_utf8_lossy(&output)));
         if let Some((version, major)) = version {
             found.push(Client { folder, version, major });
+            if major == wanted_major {
+                break;
+            }
         }
     }
     found
