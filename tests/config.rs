@@ -129,7 +129,7 @@ fn the_resolved_configuration_has_every_default_and_names_its_places() {
     assert_eq!(job.kind, "postgres");
     let targets: Vec<&str> = job.backup.targets.iter().map(lifeboat::domain::TargetName::as_str).collect();
     assert_eq!(targets, ["b2-eu", "nas"]);
-    assert_eq!((job.backup.quorum, job.backup.level), (2, 1));
+    assert_eq!((job.backup.quorum, job.backup.level), (2, 2));
     assert!((1..=4).contains(&job.backup.lanes));
     assert!(job.restore_test.is_none() && job.schedule.is_none());
 }
