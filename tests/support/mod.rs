@@ -1,6 +1,5 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
-pub(crate) mod circle;
 pub(crate) mod collecting_sink;
 pub(crate) mod dump_server;
 pub(crate) mod installation;
@@ -11,4 +10,3 @@ pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod s3;
-pub(crate) mod site;
