@@ -9,6 +9,7 @@
 
 mod architecture;
 mod checks;
+mod commit;
 mod config;
 mod end_to_end;
 mod faults;

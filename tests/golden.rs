@@ -60,7 +60,7 @@ fn sums(parts: &Path) -> String {
 fn the_golden_snapshot_restores_as_files_byte_for_byte() {
     let machine = new_machine();
     let said = machine.expect(0, &["restore", "golden@latest", "--to", "out"]);
-    assert!(!said.err.contains("warning"), "{said:?}");
+    assert!(!said.stderr.contains("warning"), "{said:?}");
     assert_eq!(sums(&machine.path("out")), text("parts.sha256"));
     let shown = machine.snapshots();
     assert_eq!(shown.len(), 2);
@@ -75,11 +75,11 @@ fn the_golden_snapshot_restores_into_a_server_and_is_proven() {
     machine.expect(0, &["restore", "golden", "--to", &server.url("golden")]);
     assert_eq!(server.psql("golden", &text("content.sql")), text("expected.txt").trim_end());
     // The source is gone for ever; a restore test does not ask it.
-    machine.write_job("golden", "postgres://nobody@%2Fnowhere/golden", &["golden"], "");
+    machine.job_on("golden", "postgres://nobody@%2Fnowhere/golden", &["golden"], "");
     let said = machine.run(&["restore-test", "golden"]);
     let fits = server.major() == 15;
-    assert!(said.status == 0 || (!fits && said.status == 5), "{said:?}");
-    assert!(!fits || said.out.to_lowercase().contains("proven"), "{said:?}");
+    assert!(said.code == 0 || (!fits && said.code == 5), "{said:?}");
+    assert!(!fits || said.stdout.to_lowercase().contains("proven"), "{said:?}");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_golden_snapshot_is_refused_to_who_trusts_another_writer() {
     let to = from + text[from..].find('"').unwrap();
     std::fs::write(&config, format!("{}{other}{}", &text[..from], &text[to..])).unwrap();
     let said = machine.expect(10, &["restore", "golden", "--to", "out"]);
-    assert!(said.err.contains("not signed by a trusted writer"), "{said:?}");
+    assert!(said.stderr.contains("not signed by a trusted writer"), "{said:?}");
     assert!(!machine.path("out").exists());
 }
 
@@ -172,7 +172,7 @@ fn written_today() -> (Installation, TestServer) {
     installation.add_target("repository");
     server.create_database("golden");
     server.psql("golden", &text("source.sql"));
-    installation.write_job("golden", &server.url("golden"), &["repository"], "lanes = 1\n");
+    installation.job_on("golden", &server.url("golden"), &["repository"], "lanes = 1\n");
     installation.expect(0, &["backup", "now"]);
     server.psql("golden", &text("change.sql"));
     installation.expect(0, &["backup", "now"]);

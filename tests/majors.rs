@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use crate::postgres_load::{ODD, SCHEMA, content};
+use crate::support::installation::Installation;
 use crate::support::postgres::{
     MAJORS, TestServer, client_directory, major_directory, major_or_say, majors_are_required, not_tried,
 };
-use crate::support::site::Installation;
 
 /// One of everything that round trips have been known to lose.
 const UNUSUAL: &str = include_str!("support/unusual_schema.sql");
 
 fn installation(bin: &Path) -> Installation {
-    Installation::with("", &format!("programs = [{bin:?}]"))
+    Installation::of_two("", &format!("programs = [{bin:?}]"))
 }
 
 /// The lines of `[source]` that find a client for a server from `bin`.
@@ -113,7 +113,7 @@ fn a_snapshot_of_a_major_that_is_not_installed_is_unproven_and_says_which_it_nee
     let server = TestServer::start_in(&bin, &[]);
     server.psql("postgres", "create table orders as select 1 as n");
     // No `programs`: only what the distribution has.
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("new", &server.url("postgres"), &client(&bin));
     lifeboat.ok(&["backup", "now"]);
     lifeboat.run(&["restore-test", "new"]).expect(5).says(&[

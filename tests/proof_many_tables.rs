@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::circle::Circle;
+use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
 
 const TABLES: usize = 4_000;
@@ -11,7 +11,7 @@ const BATCH: usize = 500;
 const RSS_KIB_MAX: u64 = 96 << 10;
 
 /// Runs the binary and returns the most memory that it held, KiB.
-fn peak(circle: &Circle, arguments: &[&str]) -> u64 {
+fn peak(circle: &Installation, arguments: &[&str]) -> u64 {
     let mut child = circle.command(arguments).spawn().unwrap();
     let mut peak = 0;
     let status = loop {
@@ -43,7 +43,7 @@ fn thousands_of_tables_are_proven_in_bounded_memory() {
             ),
         );
     }
-    let circle = Circle::new(&format!("url = \"{}\"", source.url("many")), "");
+    let circle = Installation::of_one(&format!("url = \"{}\"", source.url("many")), "");
     let backup = peak(&circle, &["-q", "backup", "now"]);
     let test = peak(&circle, &["-q", "restore-test"]);
     assert!(backup <= RSS_KIB_MAX && test <= RSS_KIB_MAX, "backup {backup} KiB, restore test {test} KiB");

@@ -16,7 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::circle::Circle;
+use crate::support::installation::Installation;
 use crate::support::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 use crate::support::postgres::TestServer;
 
@@ -27,12 +27,12 @@ struct Loaded {
     snapshot: OpenSnapshot,
     lease: Box<dyn Lease>,
     context: Context,
-    _circle: Circle,
+    _circle: Installation,
     _folders: [tempfile::TempDir; 2],
 }
 
 impl Loaded {
-    async fn new(circle: Circle) -> Self {
+    async fn new(circle: Installation) -> Self {
         circle.back_up();
         let session = circle.session().await;
         let job = &session.config.jobs[0];
@@ -125,7 +125,7 @@ async fn every_single_change_to_a_restored_database_fails_the_test_and_is_named(
     // 1,600 columns a hundred times over would only take time; the whole schema is proven elsewhere.
     source.psql("social", "DROP TABLE app.wide");
     let major = source.major();
-    let loaded = Loaded::new(Circle::new(&format!("url = \"{}\"", source.url("social")), "")).await;
+    let loaded = Loaded::new(Installation::of_one(&format!("url = \"{}\"", source.url("social")), "")).await;
     drop(source);
     let verdict = loaded.compare().await;
     assert_eq!(verdict.word(), "PROVEN", "{verdict:#?}");
@@ -185,7 +185,7 @@ async fn a_change_in_the_second_of_two_databases_is_named_with_its_database() {
              select lo_from_bytea(4711, 'content')",
         );
     }
-    let circle = Circle::new(&format!("url = \"{}\"\ndatabases = [\"a\", \"b\"]", source.url("a")), "");
+    let circle = Installation::of_one(&format!("url = \"{}\"\ndatabases = [\"a\", \"b\"]", source.url("a")), "");
     let loaded = Loaded::new(circle).await;
     assert_eq!(loaded.compare().await.word(), "PROVEN");
 

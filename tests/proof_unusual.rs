@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::circle::Circle;
+use crate::support::installation::Installation;
 use crate::support::postgres::{TestServer, bin_directory, output, plain};
 
 const SCHEMA: &str = include_str!("support/unusual_schema.sql");
@@ -22,7 +22,7 @@ fn the_unusual_schema_is_backed_up_restored_and_proven() {
     let source = TestServer::start();
     source.create_database("social");
     source.psql("social", SCHEMA);
-    let circle = Circle::new(&format!("url = \"{}\"", source.url("social")), "");
+    let circle = Installation::of_one(&format!("url = \"{}\"", source.url("social")), "");
     circle.back_up();
     let outcome = circle.restore_test();
     proven(&outcome);
@@ -73,14 +73,14 @@ fn a_database_without_the_schema_public_and_without_plpgsql_is_restored_without_
     source.create_database("bare");
     source
         .psql("bare", "drop schema public; drop extension plpgsql; create schema s; create table s.t as select 1 as a");
-    let circle = Circle::new(&format!("url = \"{}\"", source.url("bare")), "");
+    let circle = Installation::of_one(&format!("url = \"{}\"", source.url("bare")), "");
     circle.back_up();
     let outcome = circle.restore_test();
     proven(&outcome);
     assert_eq!((equal(&outcome, "schema"), equal(&outcome, "extension")), (1, 0));
 
     let ran = circle.run(&["restore", "job", "--to", &source.url("elsewhere")]);
-    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(source.psql("elsewhere", "select count(*) from pg_namespace where nspname = 'public'"), "0");
 }
 
@@ -93,7 +93,7 @@ fn kinds_that_the_role_may_not_list_are_a_gap_and_the_rest_is_proven() {
         "create role saver login; grant pg_read_all_data to saver; create table public.t as select 1 as a;
          revoke execute on function pg_catalog.pg_get_viewdef(oid) from public",
     );
-    let circle = Circle::new(&format!("url = \"{}\"", source.url_as("saver", "social")), "");
+    let circle = Installation::of_one(&format!("url = \"{}\"", source.url_as("saver", "social")), "");
     let backup = circle.back_up();
     let gaps: Vec<&str> = backup["gaps"].as_array().unwrap().iter().map(|gap| gap["what"].as_str().unwrap()).collect();
     let kind = |name: &str| format!("comparison of objects of kind `{name}`");
@@ -105,12 +105,12 @@ fn kinds_that_the_role_may_not_list_are_a_gap_and_the_rest_is_proven() {
 
 /// An installation that is the machine's but for one more extension: programs are copied, because a server looks for its
 /// files beside the file that its own path resolves to; the rest is linked.
-struct Installation {
+struct OwnPostgres {
     root: tempfile::TempDir,
     bin: PathBuf,
 }
 
-impl Installation {
+impl OwnPostgres {
     fn with_extension(name: &str, control: &str, script: &str) -> Self {
         let installed = bin_directory();
         let told = |what: &str| {
@@ -177,7 +177,7 @@ select pg_extension_config_dump('settled.whole_id_seq', '');
 
 #[test]
 fn the_configuration_tables_of_an_extension_keep_what_the_user_put_there() {
-    let installation = Installation::with_extension("settled", CONTROL, SCRIPT);
+    let installation = OwnPostgres::with_extension("settled", CONTROL, SCRIPT);
     let source = TestServer::start_in(&installation.bin, &[]);
     source.create_database("social");
     source.psql(
@@ -187,7 +187,7 @@ fn the_configuration_tables_of_an_extension_keep_what_the_user_put_there() {
          create table public.own (rule int references settled.rules); insert into own values (1), (10)",
     );
     let scratch = format!("[scratch.postgres]\nprograms = [\"{}\"]", installation.bin.display());
-    let circle = Circle::new(&format!("url = \"{}\"", source.url("social")), &scratch);
+    let circle = Installation::of_one(&format!("url = \"{}\"", source.url("social")), &scratch);
     circle.back_up();
     let outcome = circle.restore_test();
     proven(&outcome);
@@ -195,7 +195,7 @@ fn the_configuration_tables_of_an_extension_keep_what_the_user_put_there() {
     assert_eq!(outcome["evidence"]["rows"], 2 + 2 + 2);
 
     let ran = circle.run(&["restore", "job", "--to", &source.url("elsewhere")]);
-    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(
         source.psql("elsewhere", "select string_agg(id::text, ' ' order by id) from settled.rules"),
         "1 2 10 11"
@@ -205,7 +205,7 @@ fn the_configuration_tables_of_an_extension_keep_what_the_user_put_there() {
     assert_eq!(source.psql("elsewhere", "select count(*) from settled.internal"), "3");
 
     // Without the extension on the test machine nothing is shown either way.
-    let elsewhere = Circle::new(&format!("url = \"{}\"", source.url("social")), "");
+    let elsewhere = Installation::of_one(&format!("url = \"{}\"", source.url("social")), "");
     elsewhere.back_up();
     let outcome = elsewhere.restore_test();
     assert_eq!(

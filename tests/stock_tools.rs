@@ -117,7 +117,7 @@ fn backed_up(server: &TestServer) -> Installation {
     installation.add_target("two");
     server.create_database("it's shop");
     server.psql("it's shop", SCHEMA);
-    installation.write_job("the shop's", &server.url("it's shop"), &["one", "two"], "");
+    installation.job_on("the shop's", &server.url("it's shop"), &["one", "two"], "");
     installation.expect(0, &["backup", "now"]);
     server.psql(
         "it's shop",

@@ -28,7 +28,7 @@ fn installation(server: &TestServer, targets: &[&str], quorum: usize) -> Install
     for target in targets {
         installation.add_target(target);
     }
-    installation.write_job("shop", &server.url("shop"), targets, &format!("quorum = {quorum}\n"));
+    installation.job_on("shop", &server.url("shop"), targets, &format!("quorum = {quorum}\n"));
     installation
 }
 
@@ -79,7 +79,7 @@ fn a_target_that_was_away_gets_with_the_next_run_what_it_missed() {
     move_folder(&installation, "two", "away");
     change(&server, 2);
     let said = installation.expect(3, &["backup", "now"]);
-    assert!(said.out.contains("target `two` failed") && said.out.contains("is its disk mounted?"), "{said:?}");
+    assert!(said.stdout.contains("target `two` failed") && said.stdout.contains("is its disk mounted?"), "{said:?}");
     move_folder(&installation, "away", "two");
     change(&server, 3);
     installation.expect(0, &["backup", "now"]);
@@ -94,10 +94,10 @@ fn a_target_that_was_away_gets_with_the_next_run_what_it_missed() {
     // What it missed as a snapshot stays missing there. This machine knows why; another one says it.
     let second = format!("shop@{}", shown[1].0);
     let said = installation.expect(10, &["restore", &second, "--from", "two", "--to", "nowhere"]);
-    assert!(!said.err.contains("of writer"), "{said:?}");
+    assert!(!said.stderr.contains("of writer"), "{said:?}");
     forget_catalog(&installation);
     let said = installation.expect(0, &["snapshots"]);
-    assert!(said.err.contains("1 of writer") && said.err.contains("nothing here says why"), "{said:?}");
+    assert!(said.stderr.contains("1 of writer") && said.stderr.contains("nothing here says why"), "{said:?}");
     assert_eq!(restored_rows(&installation, &second, "one").len(), 20_500);
     // Nothing that the third snapshot needs is missing or damaged at the second target, by the root itself.
     let newest = roots(&installation.path("two")).pop().unwrap();
@@ -131,7 +131,7 @@ fn a_new_target_gets_everything_that_the_next_snapshot_needs() {
     change(&server, 2);
     installation.expect(0, &["backup", "now"]);
     installation.add_target("new");
-    installation.write_job("shop", &server.url("shop"), &["one", "new"], "");
+    installation.job_on("shop", &server.url("shop"), &["one", "new"], "");
     installation.expect(0, &["backup", "now"]);
     assert_eq!(numbers(&installation.path("new")), [3]);
     // On its own, with the first target gone.
@@ -148,15 +148,15 @@ fn an_emptied_target_is_refused_with_the_hint_until_a_person_agrees() {
     std::fs::create_dir(installation.path("two")).unwrap();
     let said = installation.expect(1, &["backup", "now"]);
     assert!(
-        said.err.contains("held a repository and shows none now") && said.err.contains("is it mounted?"),
+        said.stderr.contains("held a repository and shows none now") && said.stderr.contains("is it mounted?"),
         "{said:?}"
     );
     assert_eq!(files(&installation.path("two")), Vec::<String>::new());
     assert_eq!(numbers(&installation.path("one")), [1], "the quorum was not reached");
     let planned = installation.run(&["backup", "now", "--dry-run"]);
-    assert!(planned.out.contains("shows none now"), "{planned:?}");
+    assert!(planned.stdout.contains("shows none now"), "{planned:?}");
     // The hint names the file that stands in the way.
-    let marker = said.err.split("remove `").nth(1).unwrap().split('`').next().unwrap();
+    let marker = said.stderr.split("remove `").nth(1).unwrap().split('`').next().unwrap();
     std::fs::remove_file(marker).unwrap();
     installation.expect(0, &["backup", "now"]);
     assert_eq!(restored_rows(&installation, "shop", "two"), rows(&server));
@@ -171,7 +171,7 @@ fn without_a_quorum_no_target_shows_a_new_snapshot() {
     installation.expect(3, &["backup", "now"]);
     move_folder(&installation, "two", "away-2");
     let said = installation.expect(1, &["backup", "now"]);
-    assert!(said.err.contains("1 of 3 targets work, `quorum` asks for 2"), "{said:?}");
+    assert!(said.stderr.contains("1 of 3 targets work, `quorum` asks for 2"), "{said:?}");
     assert_eq!(numbers(&installation.path("one")), [1, 2]);
     move_folder(&installation, "away-2", "two");
     move_folder(&installation, "away-3", "three");
@@ -193,7 +193,7 @@ fn packs_that_were_cut_at_one_target_are_copied_anew_from_another() {
     installation.expect(0, &["backup", "now"]);
     cut_packs(&installation.path("two"));
     let said = installation.expect(0, &["backup", "now"]);
-    assert!(said.err.contains("with a wrong size; they are copied anew"), "{said:?}");
+    assert!(said.stderr.contains("with a wrong size; they are copied anew"), "{said:?}");
     assert_eq!(restored_rows(&installation, "shop", "two"), rows(&server));
 }
 
@@ -212,8 +212,8 @@ fn two_jobs(server: &TestServer) -> Installation {
     let installation = Installation::new();
     installation.add_target("one");
     installation.add_target("two");
-    installation.write_job("a", &server.url("shop"), &["one"], "");
-    installation.write_job("b", &server.url("shop"), &["two"], "");
+    installation.job_on("a", &server.url("shop"), &["one"], "");
+    installation.job_on("b", &server.url("shop"), &["two"], "");
     installation
 }
 
@@ -264,11 +264,14 @@ fn snapshots_that_were_stored_and_are_gone_are_said_also_the_newest() {
     }
     // Gaps that jobs with other targets leave are no news.
     let said = installation.expect(0, &["snapshots"]);
-    assert!(!said.err.contains("of writer"), "{said:?}");
+    assert!(!said.stderr.contains("of writer"), "{said:?}");
     let (one, newest) = (installation.path("one/snapshots"), roots(&installation.path("one")).pop().unwrap());
     std::fs::remove_file(one.join(newest)).unwrap();
     let said = installation.expect(0, &["snapshots"]);
-    assert!(said.err.contains("1 of writer") && said.err.contains("number 3 the newest, were stored here"), "{said:?}");
+    assert!(
+        said.stderr.contains("1 of writer") && said.stderr.contains("number 3 the newest, were stored here"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -277,7 +280,7 @@ fn jobs_that_run_at_once_share_one_chain() {
     let installation = Installation::new();
     installation.add_target("one");
     for job in ["a", "b", "c"] {
-        installation.write_job(job, &server.url("shop"), &["one"], "");
+        installation.job_on(job, &server.url("shop"), &["one"], "");
     }
     // The first makes the writer, the repository and the folder.
     installation.expect(0, &["backup", "now", "a"]);
@@ -288,7 +291,7 @@ fn jobs_that_run_at_once_share_one_chain() {
     }
     assert_eq!(numbers(&installation.path("one")), [1, 2, 3, 4]);
     let said = installation.expect(0, &["snapshots"]);
-    assert!(!said.err.contains("writer"), "{said:?}");
+    assert!(!said.stderr.contains("writer"), "{said:?}");
 }
 
 #[test]
@@ -313,5 +316,5 @@ fn a_root_that_another_history_of_the_same_keys_wrote_is_noticed() {
         std::fs::copy(target.join("snapshots").join(name), one.join("snapshots").join(name)).unwrap();
     }
     let said = installation.expect(0, &["snapshots"]);
-    assert!(said.err.contains("root 3 of writer") && said.err.contains("does not continue root 2"), "{said:?}");
+    assert!(said.stderr.contains("root 3 of writer") && said.stderr.contains("does not continue root 2"), "{said:?}");
 }

@@ -3,17 +3,21 @@
 //!
 //! SQLite in write-ahead mode, one connection: several processes may share it, a killed one leaves it whole.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod file;
+mod rows;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row};
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Connection, query};
 use tokio::sync::Mutex;
 
-const SCHEMA: &str = include_str!("schema.sql");
+use file::{connect, damaged, unusable, with_suffix};
+use rows::{Column, Record, Statement};
+
+pub use rows::{CopyRow, ProofRow, RunRow, SnapshotRow};
+
 const SCHEMA_VERSION: i64 = 1;
-/// How long a statement waits for another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CatalogError {
@@ -32,70 +36,11 @@ pub struct Catalog {
     _copy: Option<tempfile::TempDir>,
 }
 
-/// One execution of a verb on a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunRow {
-    pub id: String,
-    pub verb: String,
-    pub job: String,
-    pub started: String,
-    /// `None` while it runs, and for ever if it was killed.
-    pub finished: Option<String>,
-    pub outcome: String,
-    pub snapshot: Option<String>,
-    pub target: Option<String>,
-    pub bytes_read: u64,
-    pub bytes_stored: u64,
-    pub message: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotRow {
-    pub id: String,
-    pub job: String,
-    pub writer: String,
-    pub sequence: u64,
-    pub root_sum: String,
-    pub started: String,
-    pub finished: String,
-    pub raw_bytes: u64,
-    pub added_bytes: u64,
-    pub rows: u64,
-    /// JSON of `Vec<Instant>` and `Vec<Gap>`.
-    pub instants: String,
-    pub gaps: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyRow {
-    pub snapshot: String,
-    pub target: String,
-    pub place: String,
-    pub state: String,
-    pub at: Option<String>,
-    pub error: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProofRow {
-    pub id: String,
-    pub job: String,
-    pub snapshot: String,
-    pub target: String,
-    pub dumped_at: String,
-    pub started: String,
-    pub finished: String,
-    /// JSON of `Verdict`.
-    pub verdict: String,
-    /// JSON that reports read.
-    pub measured: String,
-}
-
 impl Catalog {
     /// Opens `catalog.sqlite` in the state folder. A damaged one is set aside and a new one started.
     pub async fn open(state: &Path) -> Result<Self, CatalogError> {
         let file = state.join("catalog.sqlite");
-        match Self::connect(&file).await {
+        match connect(&file).await {
             Ok(connection) => Ok(Self { file, connection: Mutex::new(connection), set_aside: None, _copy: None }),
             Err(error @ CatalogError::TooNew { .. }) => Err(error),
             Err(error) => {
@@ -108,7 +53,7 @@ impl Catalog {
                 for suffix in ["-wal", "-shm"] {
                     std::fs::remove_file(with_suffix(&file, suffix)).ok();
                 }
-                let connection = Self::connect(&file).await?;
+                let connection = connect(&file).await?;
                 Ok(Self { file, connection: Mutex::new(connection), set_aside: Some(aside), _copy: None })
             }
         }
@@ -126,315 +71,117 @@ impl Catalog {
                 _ => {}
             }
         }
-        let connection = match Self::connect(&copy).await {
-            Err(error) if damaged(&error) => Self::connect(Path::new(":memory:")).await?,
+        let connection = match connect(&copy).await {
+            Err(error) if damaged(&error) => connect(Path::new(":memory:")).await?,
             connected => connected?,
         };
         Ok(Self { file, connection: Mutex::new(connection), set_aside: None, _copy: Some(folder) })
-    }
-
-    async fn connect(file: &Path) -> Result<SqliteConnection, CatalogError> {
-        let map = |why: sqlx::Error| unusable(file, why);
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
-        let mut connection = options.connect().await.map_err(map)?;
-        let check: String = sqlx::query("pragma quick_check(1)").fetch_one(&mut connection).await.map_err(map)?.get(0);
-        if check != "ok" {
-            return Err(CatalogError::Unusable {
-                file: file.display().to_string(),
-                why: format!("malformed: {check}"),
-            });
-        }
-        // Two processes may start at once: the version is read again under the write lock.
-        let mut transaction = connection.begin_with("begin immediate").await.map_err(map)?;
-        let version: i64 = sqlx::query("pragma user_version").fetch_one(&mut *transaction).await.map_err(map)?.get(0);
-        match version {
-            0 => {
-                sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(map)?;
-                sqlx::raw_sql("pragma user_version = 1").execute(&mut *transaction).await.map_err(map)?;
-            }
-            SCHEMA_VERSION => {}
-            found => return Err(CatalogError::TooNew { file: file.display().to_string(), found }),
-        }
-        transaction.commit().await.map_err(map)?;
-        Ok(connection)
     }
 
     fn map(&self, why: sqlx::Error) -> CatalogError {
         unusable(&self.file, why)
     }
 
-    pub async fn put_run(&self, run: &RunRow) -> Result<(), CatalogError> {
+    async fn execute(&self, statement: Statement<'_>) -> Result<(), CatalogError> {
         let mut connection = self.connection.lock().await;
-        sqlx::query("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(&run.id)
-            .bind(&run.verb)
-            .bind(&run.job)
-            .bind(&run.started)
-            .bind(&run.finished)
-            .bind(&run.outcome)
-            .bind(&run.snapshot)
-            .bind(&run.target)
-            .bind(signed(run.bytes_read))
-            .bind(signed(run.bytes_stored))
-            .bind(&run.message)
-            .execute(&mut *connection)
-            .await
-            .map_err(|why| self.map(why))?;
-        Ok(())
+        statement.execute(&mut *connection).await.map(drop).map_err(|why| self.map(why))
+    }
+
+    /// Every row that the statement finds, each read by `read`.
+    async fn all<T>(
+        &self,
+        statement: Statement<'_>,
+        read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, CatalogError> {
+        let mut connection = self.connection.lock().await;
+        let rows = statement.fetch_all(&mut *connection).await;
+        rows.and_then(|rows| rows.iter().map(read).collect()).map_err(|why| self.map(why))
+    }
+
+    /// The first row that the statement finds.
+    async fn first<T>(
+        &self,
+        statement: Statement<'_>,
+        read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Option<T>, CatalogError> {
+        let mut connection = self.connection.lock().await;
+        let row = statement.fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.as_ref().map(read).transpose()).map_err(|why| self.map(why))
+    }
+
+    pub async fn put_run(&self, run: &RunRow) -> Result<(), CatalogError> {
+        self.execute(run.replace()).await
     }
 
     pub async fn put_snapshot(&self, snapshot: &SnapshotRow, copies: &[CopyRow]) -> Result<(), CatalogError> {
         let mut connection = self.connection.lock().await;
         let mut transaction = connection.begin().await.map_err(|why| self.map(why))?;
-        sqlx::query("insert or replace into snapshots values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(&snapshot.id)
-            .bind(&snapshot.job)
-            .bind(&snapshot.writer)
-            .bind(signed(snapshot.sequence))
-            .bind(&snapshot.root_sum)
-            .bind(&snapshot.started)
-            .bind(&snapshot.finished)
-            .bind(signed(snapshot.raw_bytes))
-            .bind(signed(snapshot.added_bytes))
-            .bind(signed(snapshot.rows))
-            .bind(&snapshot.instants)
-            .bind(&snapshot.gaps)
-            .execute(&mut *transaction)
-            .await
-            .map_err(|why| self.map(why))?;
-        for copy in copies {
-            sqlx::query("insert or replace into copies values (?, ?, ?, ?, ?, ?)")
-                .bind(&copy.snapshot)
-                .bind(&copy.target)
-                .bind(&copy.place)
-                .bind(&copy.state)
-                .bind(&copy.at)
-                .bind(&copy.error)
-                .execute(&mut *transaction)
-                .await
-                .map_err(|why| self.map(why))?;
+        for statement in std::iter::once(snapshot.replace()).chain(copies.iter().map(CopyRow::replace)) {
+            statement.execute(&mut *transaction).await.map_err(|why| self.map(why))?;
         }
         transaction.commit().await.map_err(|why| self.map(why))
     }
 
     /// As [`Self::put_snapshot`], but what is known already stays as it is: a run knows more than a root says. Copies are added.
     pub async fn put_snapshot_if_new(&self, snapshot: &SnapshotRow, copies: &[CopyRow]) -> Result<bool, CatalogError> {
-        let known: i64 = {
-            let mut connection = self.connection.lock().await;
-            sqlx::query("select count(*) from snapshots where id = ?")
-                .bind(&snapshot.id)
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(|why| self.map(why))?
-                .get(0)
-        };
-        if known == 0 {
+        if self.snapshot(&snapshot.id).await?.is_none() {
             self.put_snapshot(snapshot, copies).await?;
             return Ok(true);
         }
-        let mut connection = self.connection.lock().await;
         for copy in copies {
-            sqlx::query("insert or ignore into copies values (?, ?, ?, ?, ?, ?)")
-                .bind(&copy.snapshot)
-                .bind(&copy.target)
-                .bind(&copy.place)
-                .bind(&copy.state)
-                .bind(&copy.at)
-                .bind(&copy.error)
-                .execute(&mut *connection)
-                .await
-                .map_err(|why| self.map(why))?;
+            self.execute(copy.add()).await?;
         }
         Ok(false)
     }
 
     pub async fn put_proof(&self, proof: &ProofRow) -> Result<(), CatalogError> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query("insert or replace into proofs values (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(&proof.id)
-            .bind(&proof.job)
-            .bind(&proof.snapshot)
-            .bind(&proof.target)
-            .bind(&proof.dumped_at)
-            .bind(&proof.started)
-            .bind(&proof.finished)
-            .bind(&proof.verdict)
-            .bind(&proof.measured)
-            .execute(&mut *connection)
-            .await
-            .map_err(|why| self.map(why))?;
-        Ok(())
+        self.execute(proof.replace()).await
     }
 
     /// Runs of a job that started at or after `since`, newest first, at most `limit`.
     pub async fn runs(&self, job: &str, since: &str, limit: u32) -> Result<Vec<RunRow>, CatalogError> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query("select * from runs where job = ? and started >= ? order by started desc, rowid desc limit ?")
-            .bind(job)
-            .bind(since)
-            .bind(limit)
-            .fetch_all(&mut *connection)
-            .await
-            .and_then(|rows| rows.iter().map(run).collect())
-            .map_err(|why| self.map(why))
+        let sql = "select * from runs where job = ? and started >= ? order by started desc, rowid desc limit ?";
+        self.all(query(sql).bind(job).bind(since).bind(limit), RunRow::read).await
     }
 
     /// The newest snapshot of a job that this catalog knows, with its copies.
     pub async fn newest_snapshot(&self, job: &str) -> Result<Option<(SnapshotRow, Vec<CopyRow>)>, CatalogError> {
-        let mut connection = self.connection.lock().await;
-        let row = sqlx::query("select * from snapshots where job = ? order by started desc, sequence desc limit 1")
-            .bind(job)
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(|why| self.map(why))?;
-        let Some(row) = row else { return Ok(None) };
-        let snapshot = snapshot(&row).map_err(|why| self.map(why))?;
-        let copies = sqlx::query("select * from copies where snapshot = ? order by target")
-            .bind(&snapshot.id)
-            .fetch_all(&mut *connection)
-            .await
-            .and_then(|rows| rows.iter().map(copy).collect())
-            .map_err(|why| self.map(why))?;
+        let sql = "select * from snapshots where job = ? order by started desc, sequence desc limit 1";
+        let Some(snapshot) = self.first(query(sql).bind(job), SnapshotRow::read).await? else { return Ok(None) };
+        let sql = "select * from copies where snapshot = ? order by target";
+        let copies = self.all(query(sql).bind(&snapshot.id), CopyRow::read).await?;
         Ok(Some((snapshot, copies)))
     }
 
     /// One snapshot, if this catalog knows it.
     pub async fn snapshot(&self, id: &str) -> Result<Option<SnapshotRow>, CatalogError> {
-        let mut connection = self.connection.lock().await;
-        let row = sqlx::query("select * from snapshots where id = ?").bind(id).fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.as_ref().map(snapshot).transpose()).map_err(|why| self.map(why))
+        self.first(query("select * from snapshots where id = ?").bind(id), SnapshotRow::read).await
     }
 
     /// The writer's highest sequence that this catalog has seen: a target that shows less was rolled back.
     pub async fn highest_sequence(&self, writer: &str) -> Result<Option<(u64, String)>, CatalogError> {
-        let mut connection = self.connection.lock().await;
-        let row =
-            sqlx::query("select sequence, root_sum from snapshots where writer = ? order by sequence desc limit 1")
-                .bind(writer)
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(|why| self.map(why))?;
-        Ok(row.map(|row| (unsigned(row.get(0)), row.get(1))))
+        let sql = "select sequence, root_sum from snapshots where writer = ? order by sequence desc limit 1";
+        let read = |row: &SqliteRow| Ok((Column::read(row, "sequence")?, Column::read(row, "root_sum")?));
+        self.first(query(sql).bind(writer), read).await
     }
 
     /// For each snapshot that this catalog knows, its writer, its number, and whether it was committed at this target and place.
     pub async fn committed_at(&self, target: &str, place: &str) -> Result<Vec<(String, u64, bool)>, CatalogError> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query(
-            "select s.writer, s.sequence, exists (select 1 from copies c where c.snapshot = s.id and c.target = ?1 \
-             and c.place = ?2 and c.state = 'committed') from snapshots s",
-        )
-        .bind(target)
-        .bind(place)
-        .fetch_all(&mut *connection)
-        .await
-        .map(|rows| rows.iter().map(|row| (row.get(0), unsigned(row.get(1)), row.get(2))).collect())
-        .map_err(|why| self.map(why))
+        let sql = "select s.writer, s.sequence, exists (select 1 from copies c where c.snapshot = s.id and c.target = ?1 \
+                   and c.place = ?2 and c.state = 'committed') as committed from snapshots s";
+        let read = |row: &SqliteRow| {
+            Ok((Column::read(row, "writer")?, Column::read(row, "sequence")?, Column::read(row, "committed")?))
+        };
+        self.all(query(sql).bind(target).bind(place), read).await
     }
 
     /// Proofs of a job that ended at or after `since`, newest first, and always the newest of each target.
     pub async fn proofs(&self, job: &str, since: &str) -> Result<Vec<ProofRow>, CatalogError> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query(
-            "select * from proofs p where job = ?1 and (finished >= ?2 or rowid = (select rowid from proofs q \
-             where q.job = p.job and q.target = p.target order by finished desc, rowid desc limit 1)) \
-             order by finished desc, rowid desc",
-        )
-        .bind(job)
-        .bind(since)
-        .fetch_all(&mut *connection)
-        .await
-        .and_then(|rows| rows.iter().map(proof).collect())
-        .map_err(|why| self.map(why))
+        let sql = "select * from proofs p where job = ?1 and (finished >= ?2 or rowid = (select rowid from proofs q \
+                   where q.job = p.job and q.target = p.target order by finished desc, rowid desc limit 1)) \
+                   order by finished desc, rowid desc";
+        self.all(query(sql).bind(job).bind(since), ProofRow::read).await
     }
-}
-
-fn run(row: &SqliteRow) -> Result<RunRow, sqlx::Error> {
-    Ok(RunRow {
-        id: row.try_get("id")?,
-        verb: row.try_get("verb")?,
-        job: row.try_get("job")?,
-        started: row.try_get("started")?,
-        finished: row.try_get("finished")?,
-        outcome: row.try_get("outcome")?,
-        snapshot: row.try_get("snapshot")?,
-        target: row.try_get("target")?,
-        bytes_read: unsigned(row.try_get("bytes_read")?),
-        bytes_stored: unsigned(row.try_get("bytes_stored")?),
-        message: row.try_get("message")?,
-    })
-}
-
-fn snapshot(row: &SqliteRow) -> Result<SnapshotRow, sqlx::Error> {
-    Ok(SnapshotRow {
-        id: row.try_get("id")?,
-        job: row.try_get("job")?,
-        writer: row.try_get("writer")?,
-        sequence: unsigned(row.try_get("sequence")?),
-        root_sum: row.try_get("root_sum")?,
-        started: row.try_get("started")?,
-        finished: row.try_get("finished")?,
-        raw_bytes: unsigned(row.try_get("raw_bytes")?),
-        added_bytes: unsigned(row.try_get("added_bytes")?),
-        rows: unsigned(row.try_get("rows")?),
-        instants: row.try_get("instants")?,
-        gaps: row.try_get("gaps")?,
-    })
-}
-
-fn copy(row: &SqliteRow) -> Result<CopyRow, sqlx::Error> {
-    Ok(CopyRow {
-        snapshot: row.try_get("snapshot")?,
-        target: row.try_get("target")?,
-        place: row.try_get("place")?,
-        state: row.try_get("state")?,
-        at: row.try_get("at")?,
-        error: row.try_get("error")?,
-    })
-}
-
-fn proof(row: &SqliteRow) -> Result<ProofRow, sqlx::Error> {
-    Ok(ProofRow {
-        id: row.try_get("id")?,
-        job: row.try_get("job")?,
-        snapshot: row.try_get("snapshot")?,
-        target: row.try_get("target")?,
-        dumped_at: row.try_get("dumped_at")?,
-        started: row.try_get("started")?,
-        finished: row.try_get("finished")?,
-        verdict: row.try_get("verdict")?,
-        measured: row.try_get("measured")?,
-    })
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
-fn unusable(file: &Path, why: impl ToString) -> CatalogError {
-    CatalogError::Unusable { file: file.display().to_string(), why: why.to_string() }
-}
-
-fn damaged(error: &CatalogError) -> bool {
-    let text = error.to_string();
-    ["not a database", "malformed", "file is encrypted", "no such table"].iter().any(|sign| text.contains(sign))
-}
-
-fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::output::Output;
 use crate::config::Job;
 use crate::domain::{JobName, human_bytes};
 use crate::operations::backup::{self, BackupOutcome, BackupPlan};
-use crate::operations::commit::CopyOutcome;
+use crate::operations::copies::CopyOutcome;
 use crate::operations::{Class, OperationError, Session};
 
 pub async fn now(

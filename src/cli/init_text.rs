@@ -5,7 +5,7 @@ use std::path::Path;
 
 use url::Url;
 
-use super::init::{PostgresIntrospection, TableFacts};
+use super::init_facts::{PostgresIntrospection, TableFacts};
 use crate::domain::human_bytes;
 
 /// So many tables get checks; more would only make the first look longer.

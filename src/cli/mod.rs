@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod config;
 pub mod demo;
 pub mod init;
+mod init_facts;
 mod init_text;
 pub mod init_verb;
 pub mod jobs;

@@ -4,13 +4,13 @@
 //! that dies between two targets, a lost catalog or a target that is away never leads to two roots with one number, which
 //! elsewhere would look like a forgery. Where the state folder is lost too, a new writer starts a chain of its own.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::{failed, write_durably};
 use super::session::{OpenTarget, Session};
-use super::{Class, OperationError, snapshots};
+use super::{OperationError, snapshots};
 use crate::domain::{ObjectKey, WriterId};
 use crate::repository::layout::{self, ContentName};
 use crate::repository::writer::Writer;
@@ -95,21 +95,4 @@ fn read(state: &Path) -> Result<Option<Stored>, OperationError> {
 
 fn file(state: &Path) -> PathBuf {
     state.join("chain.json")
-}
-
-/// Replaces a small file whole or not at all, also across a power cut.
-pub fn write_durably(file: &Path, bytes: &[u8]) -> Result<(), OperationError> {
-    let folder = file.parent().expect("a file of the state folder");
-    let replace = || {
-        let mut part = tempfile::NamedTempFile::new_in(folder)?;
-        part.write_all(bytes)?;
-        part.as_file().sync_all()?;
-        part.persist(file).map_err(|why| why.error)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    replace().map_err(|why| failed(file, why))
-}
-
-fn failed(file: &Path, why: std::io::Error) -> OperationError {
-    OperationError::new(Class::Bug, format!("`{}` cannot be used", file.display())).cause(why)
 }

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::backup::{enough, list_packs};
 use super::chain::{self, Head};
+use super::copies::{CopyOutcome, enough};
 use super::fan_out::Delivered;
-use super::session::{OpenTarget, Session};
+use super::session::{OpenTarget, Session, list_packs};
 use super::{Class, OperationError, guide, lock};
 use crate::config::Job;
 use crate::domain::{ObjectKey, SealedObject};
@@ -22,49 +22,6 @@ use crate::repository::pack::PACK_FILE_BYTES_MAX;
 use crate::repository::recipe::Meta;
 use crate::repository::root::{self, Needed, Root};
 use crate::repository::writer::Writer;
-
-/// What became of the snapshot at one target.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct CopyOutcome {
-    pub target: String,
-    pub place: String,
-    /// `committed`, `lagging` or `failed`.
-    pub state: String,
-    pub error: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub hint: String,
-}
-
-impl CopyOutcome {
-    pub fn failed(target: &OpenTarget, error: &OperationError) -> Self {
-        Self {
-            target: target.name.to_string(),
-            place: target.target.place(),
-            state: "failed".to_owned(),
-            error: error.to_string(),
-            hint: error.hint.clone().unwrap_or_default(),
-        }
-    }
-
-    fn done(target: &OpenTarget) -> Self {
-        Self {
-            target: target.name.to_string(),
-            place: target.target.place(),
-            state: "committed".to_owned(),
-            error: String::new(),
-            hint: String::new(),
-        }
-    }
-
-    pub fn committed(&self) -> bool {
-        self.state == "committed"
-    }
-
-    /// One line for messages: ``target `b2` failed: ...``.
-    pub fn text(&self) -> String {
-        format!("target `{}` {}: {}", self.target, self.state, self.error)
-    }
-}
 
 pub struct Commit<'a> {
     pub session: &'a Session,

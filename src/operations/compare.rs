@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::backup::{bug, local};
+use super::error::{bug, local};
 use super::snapshots::OpenSnapshot;
 use super::{Class, OperationError};
 use crate::domain::record::{PartGroup, Statement};

@@ -234,3 +234,13 @@ impl From<ProofError> for OperationError {
         Self::new(Class::Bug, error.to_string())
     }
 }
+
+/// Something of this machine that a story needs and cannot use: a folder, a file, memory.
+pub fn local<E: ToString>(what: &'static str) -> impl Fn(E) -> OperationError {
+    move |why| OperationError::new(Class::Bug, format!("{what} cannot be used")).cause(why)
+}
+
+/// A task that panicked or was taken away.
+pub fn bug(why: tokio::task::JoinError) -> OperationError {
+    OperationError::new(Class::Bug, "a task ended unexpectedly").cause(why)
+}

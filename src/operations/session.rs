@@ -1,17 +1,19 @@
 //! What every story starts from: configuration, state folder, catalog, targets.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::limits::INFO_BYTES_MAX;
 use super::{Class, OperationError};
 use crate::catalog::Catalog;
 use crate::config::{Config, Job};
 use crate::domain::{Event, JobName, Progress, TargetName};
 use crate::repository::crypt::Identities;
 use crate::repository::info::RepositoryInfo;
-use crate::repository::layout;
+use crate::repository::layout::{self, ContentName};
 use crate::sources::{self, SourceKind};
 use crate::targets::{self, Target, TargetError};
 
@@ -28,9 +30,6 @@ pub struct OpenTarget {
     pub name: TargetName,
     pub target: Arc<dyn Target>,
 }
-
-/// Larger than `lifeboat.json` will ever be.
-pub const INFO_BYTES_MAX: u64 = 64 << 10;
 
 impl Session {
     pub async fn open(
@@ -135,6 +134,12 @@ pub async fn read_info(target: &OpenTarget) -> Result<Option<RepositoryInfo>, Op
         Err(TargetError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Which packs a target shows, with the sizes of their files.
+pub async fn list_packs(target: &OpenTarget) -> Result<HashMap<ContentName, u64>, OperationError> {
+    let listed = target.target.list(layout::PACKS).await?;
+    Ok(listed.iter().filter_map(|object| Some((layout::content_name(&object.key)?, object.size))).collect())
 }
 
 fn make_private_folder(folder: &Path) -> Result<(), OperationError> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::backup::{RECIPE_RAW_BYTES_MAX, bug, local};
+use super::error::{bug, local};
+use super::limits::{EPOCH_BYTES_MAX, RECIPE_BYTES_MAX, RECIPE_RAW_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use super::session::{OpenTarget, Session, read_info};
 use super::{Class, OperationError};
 use crate::domain::{Event, JobName, ObjectKey, Progress, SnapshotId, StoreError, WriterId};
@@ -18,10 +19,6 @@ use crate::repository::root::{ROOT_BYTES_MAX, Root};
 use crate::repository::store::{Fetch, Store};
 use crate::repository::writer::{self, Writer};
 use crate::targets::TargetError;
-
-const SIGNATURE_BYTES_MAX: u64 = 8 << 10;
-const EPOCH_BYTES_MAX: u64 = 1 << 20;
-const RECIPE_BYTES_MAX: u64 = 512 << 20;
 
 /// Which snapshot of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]

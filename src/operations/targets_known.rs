@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::durable::{failed, write_durably};
 use super::session::OpenTarget;
-use super::{Class, OperationError, chain};
+use super::{Class, OperationError};
 
 fn marker(state: &Path, target: &OpenTarget) -> PathBuf {
     state.join("targets").join(target.name.as_str())
@@ -41,7 +42,7 @@ pub fn remember(state: &Path, target: &OpenTarget) -> Result<(), OperationError>
     if is_known(state, target)? {
         return Ok(());
     }
-    chain::write_durably(&marker, format!("{}\n", target.target.place()).as_bytes())
+    write_durably(&marker, format!("{}\n", target.target.place()).as_bytes())
 }
 
 /// The target was known and shows no repository.
@@ -52,8 +53,4 @@ pub fn emptied(state: &Path, target: &OpenTarget) -> OperationError {
             marker(state, target).display()
         ),
     )
-}
-
-fn failed(marker: &Path, why: std::io::Error) -> OperationError {
-    OperationError::new(Class::Bug, format!("`{}` cannot be used", marker.display())).cause(why)
 }

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use super::OperationError;
+use super::error::local;
 use super::lock::{self, Lock};
-use super::{OperationError, backup::local};
 
 const PREFIX: &str = "work-";
 /// Held by the folder's run for as long as it lives; the kernel lets go of it however that ends.

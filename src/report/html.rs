@@ -5,13 +5,13 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::html_job::job_section;
+use super::html_marks::{gap_list, mark, standing};
 use super::model::{Cell, JobReport, ReportModel, Standing};
 use super::wording::{
-    MISMATCHES_SHOWN_MAX, backup_command, copy_troubles, count, minute, next_command, sentence, span_up, standing_mark,
-    standing_word, summary,
+    MISMATCHES_SHOWN_MAX, backup_command, copy_troubles, count, minute, next_command, sentence, span_up, summary,
 };
 use super::{Answer, Rendering, Word};
-use crate::domain::{Gap, Mismatch, Verdict};
+use crate::domain::{Mismatch, Verdict};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -186,22 +186,4 @@ fn matrix_cell(job: &JobReport, target: &str) -> Markup {
             @if let Some(test) = cell.newest { span.when { (minute(test.at)) } }
         }
     }
-}
-
-/// A state as a word with a mark.
-pub(super) fn standing(standing: Standing) -> Markup {
-    let tone = match standing {
-        Standing::Proven => "good",
-        Standing::Unproven => "warn",
-        Standing::Failed | Standing::NotTested => "bad",
-    };
-    mark(tone, standing_mark(standing), standing_word(standing))
-}
-
-pub(super) fn mark(tone: &str, sign: &str, word: &str) -> Markup {
-    html! { span class={ "mark " (tone) } { i aria-hidden="true" { (sign) } (word) } }
-}
-
-pub(super) fn gap_list(gaps: &[Gap]) -> Markup {
-    html! { ul.plain { @for gap in gaps { li { (gap.what) ": " span.soft { (gap.why) } } } } }
 }

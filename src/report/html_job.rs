@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::JobAnswer;
-use super::html::{gap_list, mark, standing};
+use super::html_marks::{gap_list, mark, standing};
 use super::model::{BackupLine, Cell, CopyState, JobReport, Outcome, RunLine, TestLine};
 use super::wording::{RUNS_SHOWN_MAX, count, measured, minute, span_up, summary};
 use crate::domain::verdict::CheckResult;

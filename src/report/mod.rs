@@ -6,6 +6,7 @@
 mod answer;
 mod html;
 mod html_job;
+mod html_marks;
 mod json;
 mod junit;
 mod markdown;

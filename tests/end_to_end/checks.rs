@@ -1,16 +1,16 @@
 //! The questions that a job asks of its restored system.
 
+use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
-use crate::support::site::Installation;
 
-fn tested(check: &str) -> crate::support::site::Outcome {
+fn tested(check: &str) -> crate::support::installation::Outcome {
     let server = TestServer::start();
     server.create_database("shop");
     server.psql(
         "shop",
         "create table orders as select n, now() - n * interval '1 hour' as at from generate_series(0, 99) n",
     );
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &server.url("shop"), check);
     lifeboat.ok(&["backup", "now"]);
     let outcome = lifeboat.run(&["restore-test", "shop", "--from", "one"]);

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
-use crate::support::site::Installation;
 
 fn server() -> TestServer {
     let server = TestServer::start();
@@ -28,7 +28,7 @@ fn texts(list: &Value, key: &str) -> Vec<String> {
 #[test]
 fn all_databases_but_the_excluded_ones_are_taken_each_at_its_own_instant_and_all_are_proven() {
     let server = server();
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("all", &server.url("postgres"), "databases = 'all'\nexclude_databases = ['tmp_*', 'postgres']");
     lifeboat.ok(&["backup", "now"]).says(&["78 rows"]);
     lifeboat.ok(&["restore-test", "all"]).says(&["PROVEN", "from one", "from two"]);
@@ -48,7 +48,7 @@ fn all_databases_but_the_excluded_ones_are_taken_each_at_its_own_instant_and_all
 #[test]
 fn one_database_of_several_is_restored_alone_into_the_database_that_the_url_names() {
     let (server, other) = (server(), TestServer::start());
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("two", &server.url("postgres"), "databases = ['orders', 'stock']");
     lifeboat.ok(&["backup", "now"]);
 
@@ -78,7 +78,7 @@ fn one_database_of_several_is_restored_alone_into_the_database_that_the_url_name
 #[test]
 fn what_a_job_excludes_is_said_by_the_backup_the_list_of_snapshots_and_the_report() {
     let server = server();
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     let job = "exclude_schemas = ['audit']\nexclude_tables = ['public.sess*']";
     lifeboat.job("orders", &server.url("orders"), job);
     let gaps = ["schema audit", "table public.sessions", "excluded by the job"];
@@ -99,7 +99,7 @@ fn what_a_job_excludes_is_said_by_the_backup_the_list_of_snapshots_and_the_repor
 #[test]
 fn a_database_that_the_server_has_not_is_refused_with_those_it_has() {
     let server = server();
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("typo", &server.url("postgres"), "databases = ['stok']");
     // The first database of the list is also where the preflight connects.
     lifeboat.run(&["backup", "now"]).expect(1).says(&["\"stok\" does not exist"]);

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::support::installation::Installation;
 use crate::support::postgres::{TestServer, client_directory, major_or_say, not_tried, output, plain};
-use crate::support::site::Installation;
 
 /// A server with a locale `xx_YY.UTF-8` that only its own processes can see; none where there is nothing to make it from.
 fn server_with_a_far_locale() -> Option<(tempfile::TempDir, TestServer)> {
@@ -38,7 +38,7 @@ fn a_locale_that_the_machine_lacks_is_named() {
     let Some((_locales, server)) = server_with_a_far_locale() else { return };
     server.psql("postgres", "create database far template template0 lc_collate 'xx_YY.UTF-8' lc_ctype 'xx_YY.UTF-8'");
     server.psql("far", "create table t as select 'a' as a");
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lacks(&lifeboat, &server, "far", "", "locale xx_YY.UTF-8");
     lifeboat.ok(&["report", "--format", "md"]).says(&["This machine lacks locale"]);
 }
@@ -46,7 +46,7 @@ fn a_locale_that_the_machine_lacks_is_named() {
 #[test]
 fn a_collation_whose_locale_the_machine_lacks_is_no_failed_restore() {
     let Some((_locales, server)) = server_with_a_far_locale() else { return };
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     server.create_database("made");
     server.psql("made", "create collation \"It's mine\" (lc_collate = 'xx_YY.UTF-8', lc_ctype = 'C')");
     lacks(&lifeboat, &server, "made", "", "locale xx_YY.UTF-8");
@@ -75,7 +75,7 @@ fn an_icu_locale_that_the_machine_lacks_is_named() {
         return not_tried("this build of Postgres 17 has no ICU");
     }
     let scratch = format!("programs = [{bin:?}]\nsettings = {{ icu_validation_level = \"error\" }}");
-    let lifeboat = Installation::with("", &scratch);
+    let lifeboat = Installation::of_two("", &scratch);
     let client = format!("client_directory = {:?}", client_directory(&bin));
     server.psql("postgres", "create database sorted template template0 locale_provider icu icu_locale 'xx-nowhere'");
     server.psql("sorted", "create table t as select 'a' as a");
@@ -97,7 +97,7 @@ fn a_database_that_is_sorted_by_rules_of_its_own_keeps_them() {
         "create database ruled template template0 locale_provider icu icu_locale 'en' icu_rules '&V << w <<< W'",
     );
     server.psql("ruled", "create table t as select unnest(array['W', 'x', 'v']) as a");
-    let lifeboat = Installation::with("", &format!("programs = [{bin:?}]"));
+    let lifeboat = Installation::of_two("", &format!("programs = [{bin:?}]"));
     lifeboat.job("ruled", &server.url("ruled"), &format!("client_directory = {:?}", client_directory(&bin)));
     lifeboat.ok(&["backup", "now"]);
     lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);
@@ -129,14 +129,14 @@ fn server_with_a_far_extension() -> Option<(tempfile::TempDir, PathBuf, TestServ
 #[test]
 fn an_extension_that_the_machine_lacks_is_named() {
     let Some((_copy, bin, server)) = server_with_a_far_extension() else { return };
-    let lifeboat = Installation::with("", &format!("programs = [{bin:?}]"));
+    let lifeboat = Installation::of_two("", &format!("programs = [{bin:?}]"));
     lacks(&lifeboat, &server, "far", &format!("client_directory = {:?}", client_directory(&bin)), "extension far 2.5");
 }
 
 #[test]
 fn a_server_that_lacks_an_extension_is_refused_before_anything_is_made_there() {
     let Some((_copy, bin, server)) = server_with_a_far_extension() else { return };
-    let lifeboat = Installation::with("", "");
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("far", &server.url("far"), &format!("client_directory = {:?}", client_directory(&bin)));
     lifeboat.ok(&["backup", "now"]);
     let other = TestServer::start_in(&bin, &[]);
@@ -154,7 +154,7 @@ fn the_live_source_is_never_scratch_even_where_it_is_marked_as_such() {
     server.create_database("shop");
     server.psql("shop", "create table orders as select 1 as n");
     server.psql("postgres", "comment on database postgres is 'lifeboat scratch'");
-    let lifeboat = Installation::with("", &format!("url = {:?}", server.url("postgres")));
+    let lifeboat = Installation::of_two("", &format!("url = {:?}", server.url("postgres")));
     lifeboat.job("shop", &server.url("shop"), "");
     lifeboat.ok(&["backup", "now"]);
     lifeboat.run(&["restore-test", "--from", "one"]).expect(5).says(&["UNPROVEN", "it is the live source itself"]);
@@ -173,7 +173,7 @@ fn a_database_with_an_icu_locale_is_proven_where_the_server_has_icu() {
         "create collation phone (provider = icu, locale = 'de-u-co-phonebk', deterministic = false); \
          create table names (name text collate phone primary key); insert into names values ('Müller'), ('Mueller2')",
     );
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("names", &server.url("names"), "");
     lifeboat.ok(&["backup", "now"]);
     lifeboat.ok(&["restore-test", "names", "--from", "two"]).says(&["PROVEN"]);

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::postgres_load::{ODD, SCHEMA, content};
+use crate::support::installation::Installation;
 use crate::support::postgres::{TestServer, plain};
-use crate::support::site::Installation;
 
 fn shop() -> (TestServer, Installation) {
     let server = TestServer::start();
@@ -15,7 +15,7 @@ fn shop() -> (TestServer, Installation) {
         "create table orders (id serial primary key, what text); insert into orders (what) values ('first'); \
          create table other as select 1 as n",
     );
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &server.url("shop"), "");
     (server, lifeboat)
 }
@@ -92,7 +92,7 @@ fn files_load_with_stock_programs_by_the_commands_beside_them() {
     let server = TestServer::start();
     server.create_database(ODD);
     server.psql(ODD, SCHEMA);
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("odd", &server.url(ODD), "");
     lifeboat.ok(&["backup", "now"]);
     let folder = lifeboat.path("files");
@@ -145,7 +145,7 @@ fn a_socket_is_named_in_a_url_in_every_way_that_libpq_knows() {
     lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);
     // A server of one's own as scratch, and what `init` writes.
     let scratch = TestServer::start();
-    let lifeboat = Installation::with("", &format!("url = {:?}", spellings(&scratch, "postgres")[0]));
+    let lifeboat = Installation::of_two("", &format!("url = {:?}", spellings(&scratch, "postgres")[0]));
     lifeboat.job("shop", &server.url("shop"), "");
     lifeboat.ok(&["backup", "now"]);
     lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);

@@ -1,7 +1,7 @@
 //! Roles: what a backup role may lack, and what of roles comes back.
 
+use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
-use crate::support::site::Installation;
 
 fn server() -> TestServer {
     let server = TestServer::start();
@@ -20,7 +20,7 @@ fn server() -> TestServer {
 fn a_role_that_only_reads_backs_up_everything() {
     let server = server();
     server.psql("shop", "grant pg_read_all_data to backup");
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &server.url_as("backup", "shop"), "");
     let summary = &lifeboat.json(&["backup", "now"])[0];
     assert_eq!(summary["gaps"].as_array().map(Vec::len), Some(0), "{summary}");
@@ -36,7 +36,7 @@ fn a_role_that_only_reads_backs_up_everything() {
 fn a_role_that_may_not_read_one_table_is_refused_with_the_grant_to_give() {
     let server = server();
     server.psql("shop", "grant select on orders, orders_id_seq to backup");
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &server.url_as("backup", "shop"), "");
     lifeboat.run(&["backup", "now"]).expect(1).says(&[
         "permission denied for 1 tables: public.secrets",
@@ -60,7 +60,7 @@ fn passwords_settings_and_memberships_of_roles_come_back() {
          alter role owner set work_mem = '7MB'; alter role owner in database shop set search_path = 'a, b'; \
          alter role owner connection limit 5 valid until '2040-01-01'; comment on role owner is 'who; owns'",
     );
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &server.url("shop"), "");
     lifeboat.ok(&["backup", "now"]);
     lifeboat.ok(&["restore-test", "--from", "one"]).says(&["PROVEN"]);

@@ -2,9 +2,9 @@
 
 use std::sync::mpsc;
 
+use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
 use crate::support::s3::{ACCESS_KEY, Cut, Proxy, S3Server, SECRET_KEY};
-use crate::support::site::Installation;
 
 fn target(address: std::net::SocketAddr) -> String {
     format!(
@@ -14,7 +14,7 @@ fn target(address: std::net::SocketAddr) -> String {
 }
 
 fn installation(address: std::net::SocketAddr, server: &TestServer, backup: &str) -> Installation {
-    let lifeboat = Installation::with(&target(address), "");
+    let lifeboat = Installation::of_two(&target(address), "");
     std::fs::write(lifeboat.path("s3.secret"), SECRET_KEY).unwrap();
     std::fs::set_permissions(lifeboat.path("s3.secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     lifeboat.job("shop", &server.url("shop"), &format!("[backup]\ntargets = ['one', 'two', 's3']\n{backup}"));

@@ -1,7 +1,7 @@
 //! Backups from a hot standby.
 
+use crate::support::installation::Installation;
 use crate::support::postgres::TestServer;
-use crate::support::site::Installation;
 
 #[test]
 fn a_standby_is_backed_up_and_proven_and_its_unlogged_tables_are_a_gap() {
@@ -13,7 +13,7 @@ fn a_standby_is_backed_up_and_proven_and_its_unlogged_tables_are_a_gap() {
          create unlogged table carts as select 1 as n; select lo_from_bytea(0, 'large')",
     );
     let standby = primary.standby(&[]);
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &standby.url("shop"), "");
     let gap = ["rows of table public.carts", "unlogged: its rows are not on a standby"];
     lifeboat.ok(&["backup", "now", "--dry-run"]).says(&["standby"]).says(&gap);
@@ -33,14 +33,14 @@ fn a_conflict_with_recovery_says_which_settings_of_the_standby_prevent_it() {
          do $$ begin for i in 1..300 loop execute 'create table t' || i || ' as select 1 as n'; end loop; end $$",
     );
     let standby = primary.standby(&[("max_standby_streaming_delay", "0"), ("hot_standby_feedback", "off")]);
-    let lifeboat = Installation::new();
+    let lifeboat = Installation::of_two("", "");
     lifeboat.job("shop", &standby.url("shop"), "");
     let ended = conflict(&primary, &lifeboat);
     ended.says(&["hot_standby_feedback", "max_standby_streaming_delay"]);
 }
 
 /// An exclusive lock that the primary takes is replayed on the standby, against the locks that the backup holds there.
-fn conflict(primary: &TestServer, lifeboat: &Installation) -> crate::support::site::Outcome {
+fn conflict(primary: &TestServer, lifeboat: &Installation) -> crate::support::installation::Outcome {
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -101,6 +101,53 @@ fn a_database_with_a_line_end_in_its_name_keeps_what_stands_on_it() {
 }
 
 #[test]
+fn a_database_of_another_encoding_with_any_name_keeps_what_stands_on_it() {
+    let server = TestServer::start();
+    server.psql("postgres", "create role keeper");
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let names: Vec<(String, &str)> = ["LATIN1", "SQL_ASCII", "EUC_JP"]
+        .into_iter()
+        .flat_map(|encoding| ["naïve 名", "naï\nve 名"].map(|name| (format!("{encoding} {name}"), encoding)))
+        .collect();
+    for (name, encoding) in &names {
+        let quoted = quoted(name);
+        server
+            .psql("postgres", &format!("create database {quoted} encoding '{encoding}' locale 'C' template template0"));
+        server.psql(
+            "postgres",
+            &format!(
+                "alter database {quoted} owner to keeper; alter database {quoted} set work_mem = '7MB';
+                 comment on database {quoted} is 'called so'; alter role keeper in database {quoted} set lock_timeout = 3"
+            ),
+        );
+    }
+    let boat = Lifeboat::new(&["one"]);
+    boat.job("all", &server.url("postgres"), "databases = \"all\"", "");
+    boat.run(&["backup", "now"]).expect(0);
+    boat.run(&["restore-test"]).expect(0);
+    // A text that was written from within, in the database's own encoding, cannot be written from without: that is said.
+    let latin = quoted("LATIN1 naïve 名");
+    server.psql("LATIN1 naïve 名", &format!("comment on database {latin} is E'na\\xEFve'"));
+    boat.run(&["backup", "now"]).expect(0);
+    let tested = boat.run(&["restore-test"]).expect(4);
+    assert!(tested.stdout.contains("LATIN1 naïve 名/database itself: comment differs"), "{}", tested.stdout);
+    let other = TestServer::start();
+    let restored = boat.run(&["restore", "all", "--to", &other.url("postgres")]).expect(0);
+    assert_eq!(restored.all().matches("was left out: it is no UTF-8").count(), 1, "{}", restored.all());
+    // Asked for in a database of UTF-8, where the names were given; without the one comment.
+    let on = "select coalesce(shobj_description(d.oid, 'pg_database'), '') || ' ' || pg_get_userbyid(datdba) || ' ' ||
+          (select string_agg(coalesce(r.rolname, '-') || ':' || s.setconfig::text, ' ' order by r.rolname)
+           from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole where s.setdatabase = d.oid)
+        from pg_database d where datname = ";
+    for (name, _) in &names {
+        let said = other.psql("postgres", &format!("{on} '{name}'"));
+        let comment = if name == "LATIN1 naïve 名" { "" } else { "called so" };
+        assert_eq!(said, format!("{comment} keeper keeper:{{lock_timeout=3}} -:{{work_mem=7MB}}"), "{name}");
+    }
+    boat.assert_sound(&["one"]);
+}
+
+#[test]
 fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over() {
     let server = server_with(SMALL);
     let boat = Lifeboat::with_job(&server, "app", &["one"]);

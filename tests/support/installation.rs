@@ -1,12 +1,19 @@
-//! One installation of Lifeboat in a temporary folder, used through its binary as a person would.
+//! One installation of Lifeboat in a temporary folder, used through its binary as a person would, or through its operations.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use age::secrecy::ExposeSecret;
+use lifeboat::config::{Config, Environment};
+use lifeboat::domain::progress::Silent;
+use lifeboat::operations::Session;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::postgres::plain;
 
+/// Configuration, state, targets and scratch below one folder that goes with it.
 pub(crate) struct Installation {
     folder: tempfile::TempDir,
 }
@@ -17,6 +24,25 @@ impl Installation {
         let identity = age::x25519::Identity::generate();
         let text = identity.to_string().expose_secret().to_owned();
         Self::with_identity(&text, &identity.to_public().to_string())
+    }
+
+    /// With directory targets `one` and `two`, more tables for `lifeboat.toml`, and lines for `[scratch.postgres]`.
+    pub(crate) fn of_two(more: &str, scratch: &str) -> Self {
+        let made = Self::new();
+        made.add_target("one");
+        made.add_target("two");
+        made.configure(&format!("{more}\n[scratch.postgres]\n{scratch}\n"));
+        made
+    }
+
+    /// With a directory target `shelf` and one job `job` of these lines for `[source]`; `more` follows in `lifeboat.toml`.
+    pub(crate) fn of_one(source: &str, more: &str) -> Self {
+        let made = Self::new();
+        made.add_target("shelf");
+        made.configure(more);
+        let job = format!("[source]\ntype = \"postgres\"\n{source}\n");
+        std::fs::write(made.path("jobs/job.toml"), job).unwrap();
+        made
     }
 
     pub(crate) fn with_identity(secret: &str, recipient: &str) -> Self {
@@ -30,7 +56,7 @@ impl Installation {
         std::fs::create_dir(made.path("jobs")).unwrap();
         let config = format!(
             "state = \"state\"\n[keys]\nrecipients = [\"{recipient}\"]\nidentity = {{ file = \"identity.txt\" }}\n\
-             [scratch]\ndirectory = \"scratch\"\n"
+             [scratch]\ndirectory = \"s\"\n"
         );
         std::fs::write(made.path("lifeboat.toml"), config).unwrap();
         made
@@ -53,59 +79,129 @@ impl Installation {
         self.path(name)
     }
 
-    /// A Postgres job; `more` may hold further tables.
-    pub(crate) fn write_job(&self, name: &str, url: &str, targets: &[&str], more: &str) {
-        let text = format!("[source]\ntype = \"postgres\"\nurl = \"{url}\"\n[backup]\ntargets = {targets:?}\n{more}");
+    /// Writes `jobs/NAME.toml`: lines for `[source]` after type and URL, then further tables.
+    pub(crate) fn job(&self, name: &str, url: &str, more: &str) {
+        let text = format!("[source]\ntype = \"postgres\"\nurl = \"{url}\"\n{more}\n");
         std::fs::write(self.path(&format!("jobs/{name}.toml")), text).unwrap();
+    }
+
+    /// The same on these targets; `more` goes on with `[backup]`.
+    pub(crate) fn job_on(&self, name: &str, url: &str, targets: &[&str], more: &str) {
+        self.job(name, url, &format!("[backup]\ntargets = {targets:?}\n{more}"));
     }
 
     /// The binary, with nothing of the caller's environment but the `PATH`.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = plain(Path::new(env!("CARGO_BIN_EXE_lifeboat")));
         command.env("HOME", self.folder.path()).current_dir(self.folder.path());
-        command.arg("-c").arg(self.path("lifeboat.toml")).args(arguments);
+        command.arg("-c").arg(self.path("lifeboat.toml")).args(arguments).stdin(Stdio::null());
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        Said::of(&self.command(arguments).output().unwrap())
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(&self.command(arguments).output().unwrap(), arguments)
     }
 
     /// Runs a verb that must end with this status.
-    pub(crate) fn expect(&self, status: i32, arguments: &[&str]) -> Said {
-        let said = self.run(arguments);
-        assert_eq!(said.status, status, "{arguments:?}\n{}\n{}", said.out, said.err);
-        said
+    #[track_caller]
+    pub(crate) fn expect(&self, status: i32, arguments: &[&str]) -> Outcome {
+        self.run(arguments).expect(status)
+    }
+
+    /// Runs what must succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Outcome {
+        self.expect(0, arguments)
+    }
+
+    /// The summaries that a successful run prints under `--json`.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        self.ok(&[arguments, &["--json"]].concat()).summaries()
+    }
+
+    #[track_caller]
+    pub(crate) fn back_up(&self) -> Value {
+        self.ok(&["--json", "backup", "now"]).summary()
+    }
+
+    /// Restore-tests the newest snapshot: the outcome as `--json` prints it, whatever the verdict.
+    #[track_caller]
+    pub(crate) fn restore_test(&self) -> Value {
+        self.run(&["--json", "restore-test"]).summary()
     }
 
     /// The snapshots of a verb's `--json`: `(id, targets)`, oldest first.
+    #[track_caller]
     pub(crate) fn snapshots(&self) -> Vec<(String, Vec<String>)> {
-        let said = self.run(&["--json", "snapshots"]);
-        let summary = said.summary();
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let summary = self.run(&["--json", "snapshots"]).summary();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
         let shown = summary["snapshots"].as_array().unwrap().iter();
         shown.map(|s| (text(&s["snapshot"]), s["targets"].as_array().unwrap().iter().map(text).collect())).collect()
+    }
+
+    /// Nothing of a restore test stays.
+    #[track_caller]
+    pub(crate) fn assert_no_scratch(&self) {
+        let left: Vec<_> = std::fs::read_dir(self.path("s")).into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// For tests that call the operations themselves.
+    pub(crate) async fn session(&self) -> Session {
+        let environment = Environment::of([("HOME", self.folder.path().to_str().unwrap())]);
+        let config = Config::load_in(&self.path("lifeboat.toml"), &environment).unwrap();
+        Session::open(config, Arc::new(Silent), CancellationToken::new()).await.unwrap()
     }
 }
 
 /// How a run of the binary ended and what it said.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) status: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
+pub(crate) struct Outcome {
+    arguments: String,
+    /// -1 where a signal ended it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-impl Said {
-    fn of(output: &Output) -> Self {
+impl Outcome {
+    pub(crate) fn of(output: &Output, arguments: &[&str]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { status: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            arguments: arguments.join(" "),
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
     }
 
-    /// The last line of `--json`.
-    pub(crate) fn summary(&self) -> serde_json::Value {
-        let line = self.out.lines().rfind(|line| line.contains("\"event\":\"summary\""));
-        serde_json::from_str(line.unwrap_or_else(|| panic!("no summary: {self:?}"))).unwrap()
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "lifeboat {}\n{}\n{}", self.arguments, self.stdout, self.stderr);
+        self
+    }
+
+    /// Every text stands somewhere in what it printed.
+    #[track_caller]
+    pub(crate) fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            let said = self.stdout.contains(text) || self.stderr.contains(text);
+            assert!(said, "no `{text}` from lifeboat {}\n{}\n{}", self.arguments, self.stdout, self.stderr);
+        }
+        self
+    }
+
+    /// The summaries of `--json`, in order.
+    pub(crate) fn summaries(&self) -> Vec<Value> {
+        let lines = self.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|value| value["event"] == "summary").collect()
+    }
+
+    /// The last of them; there must be one.
+    #[track_caller]
+    pub(crate) fn summary(&self) -> Value {
+        self.summaries().pop().unwrap_or_else(|| panic!("no summary: {self:?}"))
     }
 }
 

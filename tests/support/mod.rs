@@ -1,6 +1,5 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
-pub(crate) mod circle;
 pub(crate) mod collecting_sink;
 pub(crate) mod dump_server;
 pub(crate) mod installation;
@@ -10,4 +9,3 @@ pub(crate) mod parts;
 pub(crate) mod postgres;
 pub(crate) mod relay;
 pub(crate) mod s3;
-pub(crate) mod site;

@@ -1,5 +1,6 @@
 //! The archive of `pg_dump`: everything but bulk data, restored by `pg_restore`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::feed::Feed;
 use super::one_line;
-use super::statements::statements;
+use super::statements::{for_database, statements};
 use crate::domain::{PartName, PartStore};
 use crate::sources::postgres::client::Client;
-use crate::sources::postgres::wire::{ConnectOptions, quote_ident};
+use crate::sources::postgres::wire::ConnectOptions;
 use crate::sources::{Context, SourceError};
 use crate::system::process::ProcessError;
 
@@ -38,6 +39,27 @@ impl Section {
             Self::Pre => "pre-data",
             Self::Post => "post-data",
         }
+    }
+}
+
+/// What stands on a database itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Properties {
+    pub(super) statements: Vec<String>,
+    /// What cannot be told to a server in UTF-8, as far as it can be shown.
+    pub(super) unreadable: Vec<String>,
+}
+
+impl Properties {
+    /// From the SQL of `pg_restore --create`, which is in the encoding of the archive: the texts of a database in another
+    /// encoding than UTF-8 may have been written from within it. What is no UTF-8 is never sent half-read.
+    fn read(sql: &[u8], name: &str) -> Self {
+        let text = String::from_utf8_lossy(sql);
+        let whole = matches!(text, Cow::Borrowed(_));
+        let ours = statements(&text).into_iter().filter(|statement| !statement.starts_with("CREATE DATABASE"));
+        let ours = ours.filter_map(|statement| for_database(statement, name));
+        let (statements, unreadable) = ours.partition(|statement| whole || !statement.contains('\u{fffd}'));
+        Self { statements, unreadable }
     }
 }
 
@@ -116,24 +138,15 @@ impl Archive {
     }
 
     /// The database's own comment, grants and settings, as statements for a database called `name`.
-    pub(super) async fn properties(&self, recorded: &str, name: &str) -> Result<Vec<String>, SourceError> {
-        let Some(file) = self.on_one_line(recorded).await? else { return Ok(vec![]) };
+    pub(super) async fn properties(&self, recorded: &str, name: &str) -> Result<Properties, SourceError> {
+        let Some(file) = self.on_one_line(recorded).await? else {
+            return Ok(Properties { unreadable: vec!["all that stands on it".to_owned()], ..Properties::default() });
+        };
         let program = self.client.program("pg_restore").args(["--create", "--no-tablespaces", "--section=pre-data"]);
         let whole = self.list_of_database().await?;
         let program = program.arg("--use-list").arg(whole).args(["--file", "-"]).arg(&file).clear_env();
         let output = program.run(READ_LIMIT).await.map_err(|error| unreadable(&error))?;
-        let sql = String::from_utf8_lossy(&output).into_owned();
-        let is_ours = |statement: &&str| statement.contains("DATABASE ") && !statement.starts_with("CREATE DATABASE");
-        let names = [quote_ident(recorded), recorded.to_owned(), quote_ident(&one_line::flat(recorded))]
-            .map(|name| format!("DATABASE {name} "));
-        let renamed = |statement: &str| {
-            let spelled = names.iter().find(|spelled| statement.contains(spelled.as_str()));
-            spelled.map_or_else(
-                || statement.to_owned(),
-                |spelled| statement.replacen(spelled.as_str(), &format!("DATABASE {} ", quote_ident(name)), 1),
-            )
-        };
-        Ok(statements(&sql).into_iter().filter(is_ours).map(renamed).collect())
+        Ok(Properties::read(&output, name))
     }
 
     /// The archive, or a copy that `pg_restore --create` can read; none where that cannot be made.
@@ -221,4 +234,24 @@ fn failed(what: &str, why: &str) -> SourceError {
 /// A value of a libpq connection string.
 pub(super) fn conninfo_quote(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_on_a_database_is_renamed_and_what_is_no_utf8_is_set_aside() {
+        let sql =
+            b"SET client_encoding = 'LATIN1';\nCREATE DATABASE \"a\x8d \" WITH ENCODING = 'LATIN1';\n\\connect x\n\
+            ALTER DATABASE \"a\x8d \" OWNER TO k;\nCOMMENT ON DATABASE \"a\x8d \" IS 'n\xefve';\n";
+        let expected = Properties {
+            statements: vec!["ALTER DATABASE \"b\" OWNER TO k".to_owned()],
+            unreadable: vec!["COMMENT ON DATABASE \"b\" IS 'n\u{fffd}ve'".to_owned()],
+        };
+        assert_eq!(Properties::read(sql, "b"), expected);
+        // A replacement character that the text itself holds is nothing unreadable.
+        let sql = "COMMENT ON DATABASE a IS '\u{fffd}';";
+        assert_eq!(Properties::read(sql.as_bytes(), "b").unreadable, Vec::<String>::new());
+    }
 }

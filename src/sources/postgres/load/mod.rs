@@ -218,7 +218,14 @@ impl DatabaseLoad<'_> {
         report: &mut LoadReport,
     ) -> Result<(), SourceError> {
         let name = &self.target.name;
-        for statement in archive.properties(&self.target.database.name, name).await? {
+        let properties = archive.properties(&self.target.database.name, name).await?;
+        for statement in &properties.unreadable {
+            report.warnings.push(format!(
+                "database `{name}` is whole, but `{statement}` was left out: it is no UTF-8, as its database is in {}",
+                self.target.database.encoding
+            ));
+        }
+        for statement in properties.statements {
             match maintenance.execute(&statement).await {
                 Ok(_) => {}
                 Err(WireError::Server(error)) if !self.scratch => {

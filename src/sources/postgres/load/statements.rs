@@ -1,5 +1,7 @@
 //! Divides SQL text into statements, as far as `pg_dumpall` and `pg_restore` write it.
 
+use crate::sources::postgres::wire::quote_ident;
+
 /// The statements of `sql` without comments before them and without `psql`'s own commands (`\restrict`, `\connect`).
 ///
 /// Strings, quoted names, dollar quotes and comments may hold semicolons and line ends.
@@ -79,6 +81,29 @@ fn end_of_dollar(text: &str, at: usize) -> usize {
     text[body..].find(tag).map_or(text.len(), |end| body + end + tag.len())
 }
 
+/// The statement with the database that it is about called `name`; none where it is about no database.
+///
+/// The name is found by its place and not by its letters: in an archive of another encoding `pg_dump` spoils those that this
+/// encoding does not know. A `COMMENT ON` a database that is not there would be no error, only nothing.
+pub(super) fn for_database(statement: &str, name: &str) -> Option<String> {
+    const WORD: &str = "DATABASE ";
+    let bytes = statement.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            quote @ (b'\'' | b'"') => {
+                at = end_of_quoted(bytes, at, quote == b'\'' && at > 0 && matches!(bytes[at - 1], b'E' | b'e'));
+            }
+            _ if bytes[at..].starts_with(WORD.as_bytes()) && (at == 0 || bytes[at - 1] == b' ') => {
+                let (_, rest) = leading_name(&statement[at + WORD.len()..])?;
+                return Some(format!("{}{WORD}{}{rest}", &statement[..at], quote_ident(name)));
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
 /// The name that stands at the start of `text`, unquoted, and what follows it.
 pub(super) fn leading_name(text: &str) -> Option<(String, &str)> {
     let text = text.trim_start();
@@ -125,6 +150,24 @@ mod tests {
         ];
         assert_eq!(statements(sql), expected);
         assert_eq!(statements(" \n-- only a comment"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn the_database_of_a_statement_is_renamed_wherever_it_stands_and_however_it_is_spelled() {
+        let check = |statement: &str, expected: Option<&str>| {
+            assert_eq!(for_database(statement, "it's \"new\"").as_deref(), expected, "{statement}");
+        };
+        check("ALTER DATABASE plain OWNER TO x", Some("ALTER DATABASE \"it's \"\"new\"\"\" OWNER TO x"));
+        check(
+            "COMMENT ON DATABASE \"na\u{fffd} \"\"DATABASE a\" IS 'DATABASE b'",
+            Some("COMMENT ON DATABASE \"it's \"\"new\"\"\" IS 'DATABASE b'"),
+        );
+        check(
+            "ALTER ROLE \"the DATABASE a\" IN DATABASE \"a b\" SET x TO 'DATABASE c'",
+            Some("ALTER ROLE \"the DATABASE a\" IN DATABASE \"it's \"\"new\"\"\" SET x TO 'DATABASE c'"),
+        );
+        check("COMMENT ON EXTENSION x IS E'\\' DATABASE a'", None);
+        check("SELECT pg_catalog.set_config('search_path', '', false)", None);
     }
 
     #[test]
