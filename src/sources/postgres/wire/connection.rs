@@ -28,6 +28,8 @@ const GATHER: Duration = Duration::from_micros(200);
 const GATHER_FROM_BYTES: usize = 4 << 10;
 /// ... to this much show a stream that comes in small pieces.
 const GATHER_TO_BYTES: usize = 96 << 10;
+/// What a closed session has said is here already, if it said anything.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(2);
 
 /// A session with one backend. Dropping it ends the session; a statement that still runs ends when it next writes, or at
 /// once by [`CancelHandle::cancel`].
@@ -459,7 +461,30 @@ impl Connection {
         sent
     }
 
-    pub(super) async fn write_all(&mut self, mut data: &[u8]) -> Result<(), WireError> {
+    pub(super) async fn write_all(&mut self, data: &[u8]) -> Result<(), WireError> {
+        match self.write_bytes(data).await {
+            Err(WireError::Broken(why)) => Err(self.last_words(why).await),
+            result => result,
+        }
+    }
+
+    /// A server that ends a session says why before it closes; whoever writes meanwhile finds the pipe broken first.
+    async fn last_words(&mut self, why: String) -> WireError {
+        let said = async {
+            while let Ok(frame) = self.frame().await {
+                if frame.tag == b'E' {
+                    return self.server_error(&frame).ok();
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(LAST_WORDS_LIMIT, said).await {
+            Ok(Some(error)) => WireError::Server(Box::new(error)),
+            _ => WireError::Broken(why),
+        }
+    }
+
+    async fn write_bytes(&mut self, mut data: &[u8]) -> Result<(), WireError> {
         self.watch.restart();
         while !data.is_empty() {
             let written = poll_fn(|context| match Pin::new(&mut self.socket).poll_write(context, data) {
