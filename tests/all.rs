@@ -25,6 +25,7 @@ mod proof_mutations;
 mod proof_unusual;
 mod redis_dump;
 mod redis_rdb;
+mod redis_restore;
 mod redis_wire;
 mod report;
 mod scratch;

@@ -18,9 +18,9 @@ use crate::support::lifeboat::Lifeboat;
 use crate::support::postgres::{output, plain};
 use crate::support::redis::TestRedis;
 
-type Parts = BTreeMap<String, Part>;
+pub(crate) type Parts = BTreeMap<String, Part>;
 
-fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context {
         job: "test".to_owned(),
         progress: Arc::new(Silent),
@@ -43,7 +43,7 @@ async fn try_dump(url: &str, extra: &str) -> (Result<SourceRecord, SourceError>,
     (result, sink.committed())
 }
 
-async fn dump(url: &str, extra: &str) -> (SourceRecord, Parts) {
+pub(crate) async fn dump(url: &str, extra: &str) -> (SourceRecord, Parts) {
     let (record, parts) = try_dump(url, extra).await;
     (record.unwrap(), parts.expect("a finished dump is whole"))
 }
@@ -58,7 +58,7 @@ async fn dump_again(record: &SourceRecord, server: &TestRedis, only: &[String]) 
 }
 
 /// The fingerprint of every group that is compared; the engine's counts agree with ours.
-fn groups(record: &SourceRecord, parts: &Parts) -> BTreeMap<String, Fingerprint> {
+pub(crate) fn groups(record: &SourceRecord, parts: &Parts) -> BTreeMap<String, Fingerprint> {
     let total = |parts_of: &[lifeboat::domain::PartName]| {
         parts_of.iter().map(|part| parts[part.as_str()].fingerprint).fold(Fingerprint::EMPTY, Fingerprint::combine)
     };
@@ -70,7 +70,7 @@ fn groups(record: &SourceRecord, parts: &Parts) -> BTreeMap<String, Fingerprint>
 }
 
 /// A stock server with these bytes as its data, that keeps what has expired.
-fn loaded(rdb: &[u8]) -> TestRedis {
+pub(crate) fn loaded(rdb: &[u8]) -> TestRedis {
     let mut server = TestRedis::prepared(&["replicaof 127.0.0.1 1"]);
     let file = server.folder().join("dump.rdb");
     std::fs::write(&file, rdb).unwrap();
@@ -90,7 +90,7 @@ async fn connect(server: &TestRedis) -> Connection {
 }
 
 /// Every type, both encodings of each, expiries in the past and the future, functions, several databases, odd names.
-async fn fill(server: &TestRedis) {
+pub(crate) async fn fill(server: &TestRedis) {
     let lines = "
 SET short value
 SET number 12345
@@ -542,12 +542,12 @@ async fn a_backup_by_the_command_line_restores_into_a_folder_that_stock_redis_se
     boat.run(&["restore", "queue", "--to", &out.display().to_string()]).expect(0);
     let mut files: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort();
-    assert_eq!(files, ["README.md", "rdb"]);
-    let scratch = loaded(&std::fs::read(out.join("rdb")).unwrap());
+    assert_eq!(files, ["README.md", "dump.rdb"]);
+    let scratch = loaded(&std::fs::read(out.join("dump.rdb")).unwrap());
     assert_eq!(scratch.cli(&["DBSIZE"]), server.cli(&["DBSIZE"]));
     assert_eq!(scratch.cli(&["DEBUG", "DIGEST"]), server.cli(&["DEBUG", "DIGEST"]));
     let readme = std::fs::read_to_string(out.join("README.md")).unwrap();
-    assert!(readme.contains("redis-check-rdb rdb"), "{readme}");
+    assert!(readme.contains("redis-check-rdb dump.rdb"), "{readme}");
     // A second backup of the same data stores next to nothing.
     let size =
         |target: &str| crate::support::lifeboat::files(&boat.target(target)).values().map(Vec::len).sum::<usize>();
@@ -558,7 +558,7 @@ async fn a_backup_by_the_command_line_restores_into_a_folder_that_stock_redis_se
 }
 
 /// A server that permits nothing but replication, and sends these bytes as its data.
-fn scripted(rdb: Vec<u8>) -> (String, tempfile::TempDir) {
+pub(crate) fn scripted(rdb: Vec<u8>) -> (String, tempfile::TempDir) {
     use std::io::{Read, Write};
     let folder = tempfile::Builder::new().prefix("lbr-").tempdir_in("/tmp").unwrap();
     let path = folder.path().join("redis.sock");

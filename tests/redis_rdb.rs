@@ -2,9 +2,9 @@
 //! are damaged.
 
 #[path = "redis_rdb/builder.rs"]
-mod builder;
+pub(crate) mod builder;
 #[path = "redis_rdb/dataset.rs"]
-mod dataset;
+pub(crate) mod dataset;
 #[path = "redis_rdb/hostile.rs"]
 mod hostile;
 #[path = "redis_rdb/reading.rs"]
@@ -12,7 +12,7 @@ mod reading;
 #[path = "redis_rdb/real_server.rs"]
 mod real_server;
 #[path = "redis_rdb/server.rs"]
-mod server;
+pub(crate) mod server;
 #[path = "redis_rdb/single_changes.rs"]
 mod single_changes;
 #[path = "redis_rdb/versions.rs"]

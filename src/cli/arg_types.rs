@@ -76,7 +76,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 /// Where a restore goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// `postgres://user@host/database`; without a password, which [`Cli::read`] makes sure of.
+    /// `postgres://user@host/database`, `redis://host:6379`; without a password, which [`Cli::read`] makes sure of.
     Server(String),
     Directory(PathBuf),
 }
@@ -88,10 +88,21 @@ impl FromStr for Destination {
         let Some((scheme, _)) = text.split_once("://") else {
             return if text.is_empty() { Err("an empty path".into()) } else { Ok(Self::Directory(text.into())) };
         };
-        if !matches!(scheme, "postgres" | "postgresql") {
-            return Err(format!("scheme `{scheme}` is not known: name a folder, or `postgres://...`"));
+        if password_variable(scheme).is_none() {
+            return Err(format!(
+                "scheme `{scheme}` is not known: name a folder, `postgres://...`, `redis://...` or `unix:///...`"
+            ));
         }
         Ok(Self::Server(text.to_owned()))
+    }
+}
+
+/// The environment variable that the engine's own client takes a password from; `None` for a scheme of no engine.
+pub fn password_variable(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "postgres" | "postgresql" => Some("PGPASSWORD"),
+        "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" | "valkey+unix" => Some("REDISCLI_AUTH"),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::arg_types::{Destination, FromTargets, SnapshotChoice, duration, job_name, target_name};
+use super::arg_types::{Destination, FromTargets, SnapshotChoice, duration, job_name, password_variable, target_name};
 use crate::domain::{JobName, TargetName, with_host};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
@@ -58,7 +58,11 @@ impl Cli {
 fn check_server_url(text: &str) -> Result<(), String> {
     let url = url::Url::parse(&with_host(text)).map_err(|error| format!("cannot be read: {error}"))?;
     if url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password") {
-        return Err("holds a password, and every user of this machine can read command lines; set PGPASSWORD or use a password file".into());
+        let variable = password_variable(url.scheme()).unwrap_or("PGPASSWORD");
+        let other = if variable == "PGPASSWORD" { " or use a password file" } else { "" };
+        return Err(format!(
+            "holds a password, and every user of this machine can read command lines; set {variable}{other}"
+        ));
     }
     Ok(())
 }
@@ -234,6 +238,7 @@ Examples:
   lifeboat restore social@2026-08-21T02:00 --to ./restored
   lifeboat restore social@latest --only public.statuses --to postgres://localhost/scratch
   lifeboat restore social --to postgres://localhost/social --overwrite social
+  lifeboat restore cache --to redis://localhost:6379 --only 'key/session:*'
 
 A database that holds anything is refused unless --overwrite names it. A time chooses the newest
 snapshot that is not younger; a time without an offset is local.")]
@@ -247,10 +252,10 @@ pub struct RestoreArgs {
     /// Read from this target [default: the first that has the snapshot]
     #[arg(long, value_name = "TARGET", value_parser = target_name)]
     pub from: Option<TargetName>,
-    /// Only these tables, parts, or databases of several
+    /// Only these tables, parts, or databases of several; of Redis, keys as `key/session:*`, `db0`, `functions`
     #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
-    /// Databases that may be replaced although they hold data
+    /// Databases that may be replaced although they hold data; of Redis, `db0` and `functions`
     #[arg(long, value_name = "DATABASE", num_args = 1..)]
     pub overwrite: Vec<String>,
 }
@@ -448,7 +453,7 @@ mod tests {
             "lifeboat backup now a/b",
             "lifeboat restore social",
             "lifeboat restore social@yesterday --to x",
-            "lifeboat restore social --to redis://h",
+            "lifeboat restore social --to mysql://h",
             "lifeboat report --since 7",
             "lifeboat report --format pdf",
             "lifeboat -q -v jobs",

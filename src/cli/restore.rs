@@ -1,6 +1,6 @@
 //! `restore`.
 
-use super::arg_types::{Destination as To, Selector as Choice};
+use super::arg_types::{Destination as To, Selector as Choice, password_variable};
 use super::args::{Global, RestoreArgs};
 use super::output::Output;
 use crate::domain::{Place, human_bytes};
@@ -22,7 +22,10 @@ pub async fn run(
         to: match &args.to {
             To::Directory(folder) => Destination::Folder(folder.clone()),
             To::Server(url) => {
-                Destination::System(Place { url: url.clone(), password: system::environment_secret("PGPASSWORD") })
+                let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+                // Another engine's password is not sent to this one.
+                let password = password_variable(scheme).and_then(system::environment_secret);
+                Destination::System(Place { url: url.clone(), password })
             }
         },
         only: args.only.clone(),

@@ -10,7 +10,7 @@ use super::session::{OpenTarget, Session, kind};
 use super::snapshots::{self, OpenSnapshot, Selector};
 use super::work::WorkFolder;
 use super::{Class, OperationError};
-use crate::domain::{Block, JobName, PartName, PartStore, Place, SourceRecord, StoreError, human_bytes};
+use crate::domain::{Block, JobName, PartName, PartStore, Place, Shape, SourceRecord, StoreError, human_bytes};
 use crate::proof::RecordHasher;
 use crate::sources::{Context, LoadReport, LoadRequest};
 
@@ -108,7 +108,7 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     let job = request.job.as_str();
     session.phase(job, "open", "reading the snapshot's recipe");
     let (target, snapshot) = open(session, request).await?;
-    let wanted = wanted_parts(&snapshot, &request.only)?;
+    let wanted = wanted_parts(&snapshot, request)?;
     let groups = snapshot.recipe.meta.source.groups.iter().filter(|group| group.engine_count.is_some());
     let with_rows: HashSet<&PartName> = groups.flat_map(|group| &group.parts).collect();
     let prints = || wanted.iter().filter_map(|name| Some((name, snapshot.store.fingerprint(name)?)));
@@ -123,7 +123,8 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
         },
         parts: wanted.len(),
         bytes: prints().map(|(_, print)| print.bytes).sum(),
-        rows: prints().filter(|(name, _)| with_rows.contains(name)).map(|(_, print)| print.records).sum(),
+        rows: prints().filter(|(name, _)| with_rows.contains(name)).map(|(_, print)| print.records).sum::<u64>()
+            + records_within(&snapshot, &request.only),
         warnings: vec![],
         files: vec![],
     };
@@ -133,8 +134,12 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     session.phase(job, "load", format!("{} from {}", human_bytes(outcome.bytes), target.target.place()));
     match &request.to {
         Destination::System(place) => {
-            let LoadReport { warnings, .. } = load(session, request, &snapshot, place).await?;
+            let LoadReport { warnings, rows, .. } = load(session, request, &snapshot, place).await?;
             outcome.warnings = warnings;
+            // What is chosen within a part is counted as it is loaded.
+            if outcome.rows == 0 {
+                outcome.rows = rows;
+            }
         }
         Destination::Folder(folder) => {
             outcome.files = write_files(&snapshot, &wanted, folder).await?;
@@ -189,16 +194,36 @@ pub fn lanes(session: &Session, job: &JobName) -> usize {
     session.config.jobs.iter().find(|known| known.name == *job).map_or(2, |job| job.backup.lanes)
 }
 
-/// The parts that `--only` names: a part, a group, or everything.
-fn wanted_parts(snapshot: &OpenSnapshot, only: &[String]) -> Result<Vec<PartName>, OperationError> {
+/// Records that are stored within a part of bytes, by the digests that are recorded of them; none where only some are chosen.
+fn records_within(snapshot: &OpenSnapshot, only: &[String]) -> u64 {
+    if !only.is_empty() {
+        return 0;
+    }
+    let digests = snapshot.recipe.parts.iter().filter(|part| part.shape == Shape::Digest);
+    digests.map(|part| part.fingerprint.records).sum()
+}
+
+/// The parts that `--only` names: a part, a group, what the kind of source finds within a part, or everything.
+fn wanted_parts(snapshot: &OpenSnapshot, request: &Request) -> Result<Vec<PartName>, OperationError> {
     let all = snapshot.store.names();
-    if only.is_empty() {
+    if request.only.is_empty() {
         return Ok(all);
     }
     let source = &snapshot.recipe.meta.source;
+    let kind = kind(&source.kind)?;
     let groups = &source.groups;
     let mut wanted = vec![];
-    for name in only {
+    for name in &request.only {
+        if let Some(holding) = kind.holding(source, name) {
+            let whole = holding.iter().any(|part| part.as_str() == name);
+            if !whole && matches!(request.to, Destination::Folder(_)) {
+                let what = format!("`{name}` is not a file of its own");
+                return Err(OperationError::new(Class::Usage, what)
+                    .hint("restore it into a server, or everything into the folder; nothing was written"));
+            }
+            wanted.extend(holding);
+            continue;
+        }
         // A database of several, whole: its parts lie below its name.
         if source.instants.len() > 1 && source.instants.iter().any(|instant| instant.of == format!("database {name}")) {
             let below = format!("{}/", PartName::component(name));
@@ -248,24 +273,23 @@ async fn write_files(
     folder: &Path,
 ) -> Result<Vec<PathBuf>, OperationError> {
     refuse_full_folder(folder)?;
+    let record = &snapshot.recipe.meta.source;
+    let kind = kind(&record.kind)?;
     let mut files = vec![];
     let mut named = vec![];
     for name in wanted {
-        let relative = file_name(name);
+        let relative = kind.file_name(name).unwrap_or_else(|| file_name(name));
         let path = folder.join(&relative);
         let (store, name, target) = (Arc::clone(&snapshot.store), name.clone(), path.clone());
         let shape = snapshot.recipe.parts.iter().find(|part| part.name == name).map(|part| part.shape);
         let part = name.clone();
-        tokio::task::spawn_blocking(move || {
-            write_part(store.as_ref(), &part, shape.unwrap_or(crate::domain::Shape::Bytes), &target)
-        })
-        .await
-        .map_err(bug)??;
+        tokio::task::spawn_blocking(move || write_part(store.as_ref(), &part, shape.unwrap_or(Shape::Bytes), &target))
+            .await
+            .map_err(bug)??;
         named.push((name, relative));
         files.push(path);
     }
-    let record = &snapshot.recipe.meta.source;
-    let guide = kind(&record.kind)?.loading_guide(record, &named);
+    let guide = kind.loading_guide(record, &named);
     let readme = folder.join("README.md");
     let head = format!(
         "# Job `{}`, snapshot {} of {}\n\n{}\n\n",
@@ -293,12 +317,7 @@ fn file_name(name: &PartName) -> String {
     name.as_str().split('/').map(shorten).collect::<Vec<_>>().join("/")
 }
 
-fn write_part(
-    store: &dyn PartStore,
-    name: &PartName,
-    shape: crate::domain::Shape,
-    path: &Path,
-) -> Result<(), OperationError> {
+fn write_part(store: &dyn PartStore, name: &PartName, shape: Shape, path: &Path) -> Result<(), OperationError> {
     let folder = path.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(|why| cannot_write(folder, &why))?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|why| cannot_write(folder, &why))?;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::record::Statement;
-use crate::domain::{Gap, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
+use crate::domain::{Gap, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
 
 /// What every long operation of a source gets.
 #[derive(Clone)]
@@ -74,6 +74,15 @@ pub trait SourceKind: Send + Sync {
         store: Arc<dyn PartStore>,
         request: &LoadRequest,
     ) -> Result<LoadReport, SourceError>;
+    /// The parts that hold what a name after `--only` stands for, where it is none of a group or a part, and the load chooses
+    /// within them; `None` where it is nothing of this kind.
+    fn holding(&self, _record: &SourceRecord, _name: &str) -> Option<Vec<PartName>> {
+        None
+    }
+    /// What a part is called as a plain file, with its folder, where its own name would not do.
+    fn file_name(&self, _part: &PartName) -> Option<String> {
+        None
+    }
     /// A source that dumps `place` (a scratch instance) exactly as `record` was dumped: the same columns, exclusions, splits
     /// by table, so that fingerprints compare. `only` names the groups to dump; empty means all, inventories included.
     fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError>;
@@ -84,7 +93,7 @@ pub trait SourceKind: Send + Sync {
     /// The tables that an ordinary client should count in a restored system, by database.
     fn countable(&self, record: &SourceRecord) -> Vec<(String, Vec<Countable>)>;
     /// For parts written as plain files into a folder: the commands that load them with stock tools. Markdown.
-    fn loading_guide(&self, record: &SourceRecord, files: &[(crate::domain::PartName, String)]) -> String;
+    fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String;
 }
 
 /// A table that can be counted, and the group that holds its rows.

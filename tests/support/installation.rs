@@ -90,6 +90,12 @@ impl Installation {
         self.job(name, url, &format!("[backup]\ntargets = {targets:?}\n{more}"));
     }
 
+    /// A job of any kind; `source` holds the lines of its `[source]` table.
+    pub(crate) fn write_job_of(&self, name: &str, source: &str, targets: &[&str]) {
+        let text = format!("[source]\n{source}\n[backup]\ntargets = {targets:?}\n");
+        std::fs::write(self.path(&format!("jobs/{name}.toml")), text).unwrap();
+    }
+
     /// The binary, with nothing of the caller's environment but the `PATH`.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = plain(Path::new(env!("CARGO_BIN_EXE_lifeboat")));

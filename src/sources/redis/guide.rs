@@ -9,8 +9,10 @@ pub(super) fn loading_guide(record: &SourceRecord, files: &[(PartName, String)])
     let product = if details.product == "valkey" { "valkey" } else { "redis" };
     let file_of = |part: &PartName| files.iter().find(|(name, _)| name == part).map(|(_, file)| file.as_str());
     let rdbs: Vec<&str> = details.shards.iter().filter_map(|shard| file_of(shard.rdb.as_ref()?)).collect();
+    let called = rdbs.first().and_then(|file| file.rsplit('/').next()).unwrap_or("rdb");
     let mut text = format!(
-        "Each file `rdb` is what {product} {} saves as `dump.rdb`. It loads into that version and every later one.\n\n",
+        "Each file `{called}` is what {product} {} saves as its `dump.rdb`: all keys with their expiry, and all functions. It loads \
+         into that version and every later one.\n\n",
         record.version
     );
     if details.fuzzy {
@@ -34,8 +36,9 @@ pub(super) fn loading_guide(record: &SourceRecord, files: &[(PartName, String)])
     text.push_str("```\n\n");
     text.push_str(&format!(
         "`appendonly no` matters: a server with an append-only file reads that one and not `dump.rdb`. Keys whose time was over \
-         are dropped as they are loaded; to see them, start the server as a replica of nobody: `--replicaof 127.0.0.1 1`. \
-         `{product}-cli -s {product}.sock DBSIZE` counts the keys.\n"
+         are dropped as they are loaded; to keep them, start the server as a replica of nobody: `--replicaof 127.0.0.1 1`. \
+         `{product}-cli -s {product}.sock DBSIZE` counts the keys. A server works on a copy, because it saves over its `dump.rdb` when it \
+         ends.\n"
     ));
     if !details.modules.is_empty() {
         text.push_str(&format!("\nThe server needs these modules: {}.\n", details.modules.join(", ")));

@@ -10,6 +10,7 @@ mod failure;
 mod filter;
 mod fuzzy;
 mod guide;
+mod load;
 mod nodes;
 pub mod pattern;
 mod preflight;
@@ -59,16 +60,21 @@ impl SourceKind for Redis {
 
     async fn load(
         &self,
-        _context: &Context,
-        _record: &SourceRecord,
-        _store: Arc<dyn PartStore>,
+        context: &Context,
+        record: &SourceRecord,
+        store: Arc<dyn PartStore>,
         request: &LoadRequest,
     ) -> Result<LoadReport, SourceError> {
-        Err(SourceError::Refused {
-            what: format!("restore into {}", request.place.url),
-            why: "loading a Redis snapshot into a running server is not there yet".to_owned(),
-            hint: "restore into a folder: it holds `dump.rdb` and a README with the commands".to_owned(),
-        })
+        load::load(context, record, store, request).await
+    }
+
+    fn holding(&self, record: &SourceRecord, name: &str) -> Option<Vec<PartName>> {
+        load::holding(record, name)
+    }
+
+    fn file_name(&self, part: &PartName) -> Option<String> {
+        // What a server looks for in its folder.
+        Some(format!("{}dump.rdb", part.as_str().strip_suffix("rdb")?))
     }
 
     fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError> {

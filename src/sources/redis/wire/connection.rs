@@ -149,6 +149,16 @@ impl Connection {
         self.awaited.push_back(name_of(arguments));
     }
 
+    /// Sends commands that are encoded already, or a piece of one; [`Connection::expect`] says what will be answered.
+    pub(in crate::sources::redis) async fn send(&mut self, encoded: &[u8]) -> Result<(), WireError> {
+        self.write_all(encoded).await
+    }
+
+    /// One more reply is to come, to the command of this name.
+    pub(in crate::sources::redis) fn expect(&mut self, command: &str) {
+        self.awaited.push_back(command.to_owned());
+    }
+
     /// How long a reply may be from here on, in bytes.
     pub fn set_reply_bytes_max(&mut self, bytes: usize) {
         self.reply_bytes_max = bytes;

@@ -19,6 +19,7 @@ pub use connection::Connection;
 pub use error::{Code, ServerError, WireError};
 pub use options::{ConnectOptions, Host, TlsFiles};
 pub use reply::Value;
+pub(in crate::sources::redis) use reply::encode;
 
 /// What one read may bring; also what a connection holds.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;

@@ -209,7 +209,7 @@ impl Decoder {
 }
 
 /// Writes one command: an array of strings.
-pub(super) fn encode(out: &mut Vec<u8>, arguments: &[&[u8]]) {
+pub(in crate::sources::redis) fn encode(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     out.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
     for argument in arguments {
         out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());

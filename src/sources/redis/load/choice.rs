@@ -1,0 +1,247 @@
+//! What of a snapshot is loaded: everything, or what `--only` names.
+
+use crate::domain::{PartName, SourceRecord};
+use crate::sources::SourceError;
+use crate::sources::redis::pattern::Pattern;
+use crate::sources::redis::rdb::{Head, Kind, Name};
+use crate::sources::redis::record::RedisRecord;
+
+/// Types of keys, as groups are named after them.
+const TYPES: [&str; 8] = ["string", "list", "set", "zset", "hash", "stream", "array", "module"];
+
+/// One word after `--only`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Item {
+    /// `db0`
+    Database(u64),
+    /// `db0/hash`
+    Type(u64, &'static str),
+    /// `key/session:*`, of every database; `db0/key/session:*`
+    Keys(Option<u64>, Pattern),
+    Functions,
+    /// `shard-1/rdb`
+    Part(PartName),
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Choice {
+    /// Empty is everything.
+    items: Vec<(String, Item)>,
+    /// Databases of the snapshot that hold keys.
+    databases: Vec<u64>,
+    has_functions: bool,
+}
+
+/// The parts that hold what a word after `--only` names; `None` where it is nothing that this snapshot may hold.
+pub(in crate::sources::redis) fn holding(record: &SourceRecord, word: &str) -> Option<Vec<PartName>> {
+    let details = RedisRecord::of(record).ok()?;
+    match item(record, &details, word)? {
+        Item::Part(part) => Some(vec![part]),
+        _ => Some(details.shards.into_iter().filter_map(|shard| shard.rdb).collect()),
+    }
+}
+
+impl Choice {
+    pub(super) fn of(record: &SourceRecord, details: &RedisRecord, only: &[String]) -> Result<Self, SourceError> {
+        let mut items = vec![];
+        for word in only {
+            let found = item(record, details, word).ok_or_else(|| SourceError::Refused {
+                what: format!("`--only {word}`"),
+                why: "the snapshot holds nothing of that name".to_owned(),
+                hint: "name keys as `key/session:*`, a database as `db0`, or `functions`".to_owned(),
+            })?;
+            items.push((word.clone(), found));
+        }
+        Ok(Self { items, databases: databases(details), has_functions: has_functions(record) })
+    }
+
+    pub(super) fn is_everything(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Databases of the snapshot that keys may come from.
+    pub(super) fn databases(&self) -> Vec<u64> {
+        let concerned = |database: &u64| {
+            self.is_everything()
+                || self.items.iter().any(|(_, item)| match item {
+                    Item::Database(own) | Item::Type(own, _) | Item::Keys(Some(own), _) => own == database,
+                    Item::Keys(None, _) | Item::Part(_) => true,
+                    Item::Functions => false,
+                })
+        };
+        self.databases.iter().copied().filter(concerned).collect()
+    }
+
+    /// Whether the database is loaded as a whole, so that it takes the place of what is there.
+    pub(super) fn is_whole(&self, database: u64) -> bool {
+        let whole = |item: &Item| matches!(item, Item::Part(_)) || *item == Item::Database(database);
+        self.is_everything() || self.items.iter().any(|(_, item)| whole(item))
+    }
+
+    pub(super) fn has_functions(&self) -> bool {
+        let named = |item: &Item| matches!(item, Item::Part(_) | Item::Functions);
+        self.has_functions && (self.is_everything() || self.items.iter().any(|(_, item)| named(item)))
+    }
+
+    pub(super) fn has_part(&self, part: &PartName) -> bool {
+        let own = |item: &Item| !matches!(item, Item::Part(other) if other != part);
+        self.is_everything() || self.items.iter().any(|(_, item)| own(item))
+    }
+
+    /// For [`Choice::takes`] to say which words stood for something.
+    pub(super) fn seen(&self) -> Vec<bool> {
+        vec![false; self.items.len()]
+    }
+
+    /// Whether a record of a part is loaded. A name that is not known whole fits no pattern: the caller refuses such keys.
+    pub(super) fn takes(&self, part: &PartName, head: &Head<'_>, seen: &mut [bool]) -> bool {
+        let mut takes = self.is_everything();
+        for ((_, item), seen) in self.items.iter().zip(seen) {
+            let fits = match item {
+                Item::Part(own) => own == part,
+                Item::Functions => head.kind == Kind::Function,
+                _ if !head.kind.is_key() => false,
+                Item::Database(database) => head.db == *database,
+                Item::Type(database, name) => head.db == *database && head.kind.name() == *name,
+                Item::Keys(database, pattern) => {
+                    let name = match head.name {
+                        Name::Whole(name) | Name::Long { start: name, .. } => name,
+                    };
+                    database.is_none_or(|database| head.db == database) && pattern.fits(name)
+                }
+            };
+            *seen |= fits;
+            takes |= fits;
+        }
+        takes
+    }
+
+    /// The words that stood for nothing.
+    pub(super) fn unseen(&self, seen: &[bool]) -> Vec<&str> {
+        self.items.iter().zip(seen).filter(|(_, seen)| !**seen).map(|((word, _), _)| word.as_str()).collect()
+    }
+}
+
+fn databases(details: &RedisRecord) -> Vec<u64> {
+    details.databases.iter().filter(|database| database.keys > 0).map(|database| database.number).collect()
+}
+
+fn has_functions(record: &SourceRecord) -> bool {
+    record.groups.iter().any(|group| group.name == "functions")
+}
+
+fn item(record: &SourceRecord, details: &RedisRecord, word: &str) -> Option<Item> {
+    if let Some(part) = details.shards.iter().filter_map(|shard| shard.rdb.as_ref()).find(|part| part.as_str() == word)
+    {
+        return Some(Item::Part(part.clone()));
+    }
+    if word == "functions" {
+        return has_functions(record).then_some(Item::Functions);
+    }
+    if let Some(pattern) = word.strip_prefix("key/") {
+        return Some(Item::Keys(None, Pattern::new(pattern)));
+    }
+    let (database, rest) = match word.split_once('/') {
+        Some((database, rest)) => (database, Some(rest)),
+        None => (word, None),
+    };
+    let database = number(database).filter(|database| databases(details).contains(database))?;
+    match rest {
+        None => Some(Item::Database(database)),
+        Some(rest) => match rest.strip_prefix("key/") {
+            Some(pattern) => Some(Item::Keys(Some(database), Pattern::new(pattern))),
+            None => TYPES.iter().find(|name| **name == rest).map(|name| Item::Type(database, name)),
+        },
+    }
+}
+
+/// `db0`
+pub(super) fn number(name: &str) -> Option<u64> {
+    name.strip_prefix("db")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::redis::record::{DatabaseRecord, ShardRecord};
+
+    fn record() -> (SourceRecord, RedisRecord) {
+        let rdb = |name: &str| Some(PartName::from_components(&[name, "rdb"]));
+        let details = RedisRecord {
+            shards: ["shard-0", "shard-1"].map(|name| ShardRecord { rdb: rdb(name), ..ShardRecord::default() }).into(),
+            databases: [(0, 3), (4, 1), (5, 0)]
+                .map(|(number, keys)| DatabaseRecord { number, keys, left_out: 0 })
+                .into(),
+            ..RedisRecord::default()
+        };
+        let json = serde_json::json!({
+            "kind": "redis", "summary": "", "version": "7.0.15", "instants": [], "gaps": [], "inventories": [],
+            "groups": [{ "name": "functions", "parts": [], "engine_count": null, "compared": true }],
+            "details": details,
+        });
+        (serde_json::from_value(json).unwrap(), details)
+    }
+
+    fn head(db: u64, name: &[u8], kind: Kind) -> Head<'_> {
+        Head { db, name: Name::Whole(name), kind, opcode: 0, expires_ms: None, start: 0 }
+    }
+
+    #[test]
+    fn a_word_names_keys_a_database_a_type_functions_or_a_shard() {
+        let (record, details) = record();
+        let shard = |name: &str| PartName::from_components(&[name, "rdb"]);
+        let takes = |only: &[&str], part: &str, head: &Head<'_>| {
+            let only: Vec<String> = only.iter().map(|&word| word.to_owned()).collect();
+            let choice = Choice::of(&record, &details, &only).unwrap();
+            let mut seen = choice.seen();
+            choice.takes(&shard(part), head, &mut seen)
+        };
+        let (key, function) = (head(4, b"session:1", Kind::Hash), head(0, b"lib", Kind::Function));
+        for (only, of_key, of_function) in [
+            (&[][..], true, true),
+            (&["key/session:*"], true, false),
+            (&["db4/key/session:*"], true, false),
+            (&["db0/key/session:*"], false, false),
+            (&["key/other", "functions"], false, true),
+            (&["db4"], true, false),
+            (&["db4/hash"], true, false),
+            (&["db4/string"], false, false),
+            (&["shard-0/rdb"], true, true),
+            (&["shard-1/rdb"], false, false),
+        ] {
+            assert_eq!(
+                (takes(only, "shard-0", &key), takes(only, "shard-0", &function)),
+                (of_key, of_function),
+                "{only:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_snapshot_cannot_hold_is_no_choice() {
+        let (record, details) = record();
+        for word in ["db5", "db9", "db4/heap", "keys/session:*", "functions/lib", "rdb", ""] {
+            assert!(Choice::of(&record, &details, &[word.to_owned()]).is_err(), "{word}");
+            assert_eq!(holding(&record, word), None);
+        }
+        assert_eq!(holding(&record, "key/*").unwrap().len(), 2);
+        assert_eq!(holding(&record, "shard-1/rdb").unwrap(), [PartName::from_components(&["shard-1", "rdb"])]);
+        let bare = SourceRecord { groups: vec![], ..record };
+        assert!(Choice::of(&bare, &details, &["functions".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn only_what_is_loaded_as_a_whole_takes_the_place_of_a_database() {
+        let (record, details) = record();
+        let whole = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|&word| word.to_owned()).collect();
+            let choice = Choice::of(&record, &details, &only).unwrap();
+            (choice.databases(), [0, 4].map(|database| choice.is_whole(database)), choice.has_functions())
+        };
+        assert_eq!(whole(&[]), (vec![0, 4], [true, true], true));
+        assert_eq!(whole(&["db4"]), (vec![4], [false, true], false));
+        assert_eq!(whole(&["key/a"]), (vec![0, 4], [false, false], false));
+        assert_eq!(whole(&["functions"]), (vec![], [false, false], true));
+        assert_eq!(whole(&["db0/set", "shard-0/rdb"]), (vec![0, 4], [true, true], true));
+    }
+}
