@@ -26,6 +26,11 @@ pub(crate) struct Ran {
 impl Circle {
     /// `source` is the job's `[source]` without its type; `more` follows in `lifeboat.toml`.
     pub(crate) fn new(source: &str, more: &str) -> Self {
+        Self::of("postgres", source, more)
+    }
+
+    /// The same for a source of another kind.
+    pub(crate) fn of(kind: &str, source: &str, more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("lbt-circle-").tempdir_in("/tmp").unwrap();
         let path = |name: &str| folder.path().join(name);
         let key = RecoveryKey::generate();
@@ -38,8 +43,13 @@ impl Circle {
         );
         std::fs::write(path("lifeboat.toml"), main).unwrap();
         std::fs::create_dir(path("jobs")).unwrap();
-        std::fs::write(path("jobs/job.toml"), format!("[source]\ntype = \"postgres\"\n{source}\n")).unwrap();
+        std::fs::write(path("jobs/job.toml"), format!("[source]\ntype = \"{kind}\"\n{source}\n")).unwrap();
         Self { folder }
+    }
+
+    /// Adds or replaces a job of any kind, written as in its file.
+    pub(crate) fn job(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(format!("jobs/{name}.toml")), text).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,0 +1,3 @@
+//! Loads a Redis snapshot into a running system.
+
+pub(super) mod scratch;
