@@ -15,7 +15,7 @@ use crate::redis_dump::{Parts, context, dump, fill, groups, loaded, scripted};
 use crate::redis_rdb::builder::Rdb;
 use crate::redis_rdb::dataset;
 use crate::redis_rdb::server::RedisServer;
-use crate::support::installation::{Installation, Said, files};
+use crate::support::installation::{Installation, Outcome, files};
 use crate::support::parts::{MemoryStore, shared};
 use crate::support::redis::TestRedis;
 
@@ -28,9 +28,14 @@ fn backed_up(server: &TestRedis) -> Installation {
     lifeboat
 }
 
-fn says(said: &Said, all: &[&str]) {
+fn says(said: &Outcome, all: &[&str]) {
     for text in all {
-        assert!(said.err.contains(text) || said.out.contains(text), "`{text}` is not in\n{}\n{}", said.out, said.err);
+        assert!(
+            said.stderr.contains(text) || said.stdout.contains(text),
+            "`{text}` is not in\n{}\n{}",
+            said.stdout,
+            said.stderr
+        );
     }
 }
 
@@ -252,7 +257,7 @@ async fn a_destination_that_is_no_place_to_write_is_refused_with_what_to_do() {
     let mut command = lifeboat.command(&["restore", "kv", "--to", &locked.url()]);
     assert!(command.env("REDISCLI_AUTH", "hunter2").output().unwrap().status.success());
     let said = lifeboat.expect(2, &["restore", "kv", "--to", "redis://:hunter2@localhost"]);
-    assert!(said.err.contains("REDISCLI_AUTH") && !said.err.contains("hunter2"), "{}", said.err);
+    assert!(said.stderr.contains("REDISCLI_AUTH") && !said.stderr.contains("hunter2"), "{}", said.stderr);
     says(&lifeboat.expect(1, &["restore", "kv", "--to", "postgres://localhost/x"]), &["is not a Redis URL"]);
 }
 

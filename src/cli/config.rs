@@ -4,7 +4,6 @@ use super::args::SchemaFile;
 use super::output::Output;
 use crate::config::{Config, RoomSchemas, SchemaOf, schema};
 use crate::operations::{self, Class, OperationError, Session};
-use crate::scratch::ScratchKind;
 use crate::{proof, scratch, sources, targets};
 
 /// The resolved configuration, secrets hidden: TOML, or JSON on one line.
@@ -44,7 +43,7 @@ pub fn room_schemas() -> RoomSchemas {
         sources: sources::registry::kinds().iter().map(|kind| named(kind.name(), kind.schema())).collect(),
         targets: targets::registry::schemas().into_iter().map(|(name, schema)| named(name, schema)).collect(),
         checks: proof::checks::schemas().into_iter().map(|(name, schema)| named(name, schema)).collect(),
-        scratch_postgres: scratch::registry::kind("postgres").map(ScratchKind::schema),
+        scratch: scratch::registry::kinds().iter().map(|kind| named(kind.engine(), kind.schema())).collect(),
     }
 }
 

@@ -126,8 +126,9 @@ impl Loader<'_> {
             self.findings.push(finding);
         }
         let notify = raw.notify.into_keys().filter_map(|name| section("notify", &name).map(|section| (name, section)));
-        let engines =
-            ["postgres"].into_iter().filter_map(|engine| Some((engine.to_owned(), section("scratch", engine)?)));
+        let engines = ["postgres", "redis"]
+            .into_iter()
+            .filter_map(|engine| Some((engine.to_owned(), section("scratch", engine)?)));
         let config = Config {
             state: raw.state.map_or_else(|| state_default(self.environment), |state| self.base.join(state)),
             keys: Keys {

@@ -113,6 +113,9 @@ pub(super) struct RawScratch {
     /// How scratch Postgres servers are started.
     #[expect(dead_code, reason = "the section is taken from the parsed file, with its place")]
     pub(super) postgres: Option<Foreign>,
+    /// How scratch Redis and Valkey servers are started.
+    #[expect(dead_code, reason = "the section is taken from the parsed file, with its place")]
+    pub(super) redis: Option<Foreign>,
 }
 
 /// A job: one source, its schedule, targets, retention and restore tests. The file's name is the job's name.

@@ -44,7 +44,7 @@ pub struct Keys {
 pub struct ScratchConfig {
     /// Where scratch instances live; default: a folder of its own below the system's temporary directory.
     pub directory: Option<PathBuf>,
-    /// Of `[scratch.postgres]`, parsed by the scratch room.
+    /// Of `[scratch.ENGINE]`, parsed by the scratch room.
     pub engines: BTreeMap<String, Section>,
 }
 

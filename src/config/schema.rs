@@ -21,8 +21,8 @@ pub struct RoomSchemas {
     pub targets: Vec<(String, Schema)>,
     /// `[[restore_test.check]]`.
     pub checks: Vec<(String, Schema)>,
-    /// `[scratch.postgres]`.
-    pub scratch_postgres: Option<Schema>,
+    /// `[scratch.ENGINE]`.
+    pub scratch: Vec<(String, Schema)>,
 }
 
 /// The JSON Schema (draft 2020-12) of one kind of file.
@@ -31,8 +31,10 @@ pub fn schema(of: SchemaOf, rooms: &RoomSchemas) -> Value {
         SchemaOf::Lifeboat => {
             let mut root = root::<RawLifeboat>("lifeboat.toml");
             place(&mut root, "/properties/targets/additionalProperties", "target", &rooms.targets);
-            let postgres = rooms.scratch_postgres.iter().map(|schema| ("postgres".to_owned(), schema.clone()));
-            place(&mut root, "/$defs/RawScratch/properties/postgres", "scratch", &postgres.collect::<Vec<_>>());
+            for engine in &rooms.scratch {
+                let pointer = format!("/$defs/RawScratch/properties/{}", engine.0);
+                place(&mut root, &pointer, "scratch", std::slice::from_ref(engine));
+            }
             root
         }
         SchemaOf::Job => {
@@ -110,7 +112,7 @@ mod tests {
             sources: vec![("postgres".into(), room())],
             targets: vec![("s3".into(), room()), ("directory".into(), room())],
             checks: vec![("sql".into(), room())],
-            scratch_postgres: Some(room()),
+            scratch: vec![("postgres".into(), room()), ("redis".into(), room())],
         };
         let job = schema(SchemaOf::Job, &rooms);
         assert!(job.pointer("/properties/source/properties/password").is_some(), "{job:#}");
@@ -118,6 +120,7 @@ mod tests {
         let lifeboat = schema(SchemaOf::Lifeboat, &rooms);
         assert_eq!(lifeboat["properties"]["targets"]["additionalProperties"]["anyOf"].as_array().unwrap().len(), 2);
         assert!(lifeboat.pointer("/$defs/RawScratch/properties/postgres/properties/password").is_some());
+        assert!(lifeboat.pointer("/$defs/RawScratch/properties/redis/properties/password").is_some());
         for root in [job, lifeboat] {
             assert_references(&root, &root);
         }

@@ -54,6 +54,19 @@ pub struct ScratchNeeds {
     pub bytes: u64,
     /// The most relations that one transaction locks, for `max_locks_per_transaction`.
     pub relations: u64,
+    /// Version of the format that the data are in, where it says more than `major`: an RDB's. 0 where nothing does.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub data_version: u32,
+    /// How many numbered databases there must be; 0 leaves it to the server.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub databases: u64,
+    /// Modules whose data the snapshot holds, as the server names them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
+}
+
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 impl ScratchNeeds {
@@ -65,6 +78,10 @@ impl ScratchNeeds {
         needs.extend(self.icu_locales.iter().map(|locale| format!("locale {locale} of ICU")));
         needs.extend(self.collations.iter().map(|collation| format!("collation {collation}")));
         needs.extend(self.preload.iter().map(|library| format!("server library {library}")));
+        if self.data_version > 0 {
+            needs.push(format!("a server that loads RDB version {}", self.data_version));
+        }
+        needs.extend(self.modules.iter().map(|module| format!("module {module}")));
         needs.push(format!("{} of free disk", human_bytes(self.bytes)));
         needs
     }

@@ -16,14 +16,18 @@ use super::error::{bug, local};
 use super::snapshots::OpenSnapshot;
 use super::{Class, OperationError};
 use crate::domain::record::{PartGroup, Statement};
-use crate::domain::{Evidence, Fingerprint, Mismatch, PartName, PartReader, PartSink, PartStore, SourceRecord};
+use crate::domain::{Evidence, Fingerprint, Mismatch, Names, PartName, PartReader, PartSink, PartStore, SourceRecord};
 use crate::proof::checks::client;
-use crate::proof::{self, FingerprintSink, GroupComparison, ProofError, RowDifference, Side, SinkResults};
+use crate::proof::{
+    self, FingerprintSink, GroupComparison, NamedRecords, ProofError, RowDifference, RowSide, Side, SinkResults,
+};
 use crate::scratch::Lease;
-use crate::sources::{Context, SourceError, SourceKind};
+use crate::sources::{Context, Look, SourceError, SourceKind};
 
 /// Groups whose differing rows are counted one by one; a side of each buffers 16 KiB.
 const GROUPS_COUNTED_MAX: usize = 1_000;
+/// Groups whose differing records are named, each by at most 20 a side.
+const GROUPS_NAMED_MAX: usize = 100;
 /// The ordinary client's limit for one count.
 const COUNT_LIMIT: Duration = Duration::from_hours(1);
 
@@ -55,7 +59,9 @@ pub async fn compare(restored: &Restored<'_>) -> Result<(Vec<Mismatch>, Evidence
         Side { record, fingerprints: &recorded },
         Side { record: &found, fingerprints: &results.fingerprints },
     );
-    if !groups.differing.is_empty() {
+    if restored.names_its_records()? {
+        restored.name_what_differs(&found, &mut groups).await?;
+    } else if !groups.differing.is_empty() {
         restored.look_closer(&found, &mut groups).await?;
     }
     restored.count_with_an_ordinary_client(&recorded, &found, &mut groups).await?;
@@ -123,6 +129,82 @@ impl Restored<'_> {
                 groups.replace(name, found);
             }
         }
+        Ok(())
+    }
+
+    /// Whether groups hold digests of what has names, and not rows that are stored.
+    fn names_its_records(&self) -> Result<bool, OperationError> {
+        let look = Look::Restored(self.lease.place(""));
+        Ok(self.kind.look_again(self.record(), look, &[], Arc::default())?.is_some())
+    }
+
+    /// A second look at groups of digests: how many records differ, and a third: what some of them are called.
+    async fn name_what_differs(
+        &self,
+        found: &SourceRecord,
+        groups: &mut GroupComparison,
+    ) -> Result<(), OperationError> {
+        let mut names = groups.differing.clone();
+        names.extend(groups.one_sided());
+        names.truncate(GROUPS_NAMED_MAX);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let counters: Vec<_> =
+            names.iter().map(|name| (name.as_str(), RowDifference::new(&self.context.work))).collect();
+        let stored = Look::Stored(Arc::clone(&self.snapshot.store) as Arc<dyn PartStore>);
+        let looks = [stored, Look::Restored(self.lease.place(""))];
+        for (look, record) in looks.iter().zip([self.record(), found]) {
+            let groups = by_name(record);
+            let mut sides = HashMap::new();
+            for (name, counter) in &counters {
+                let side = if matches!(look, Look::Stored(_)) { counter.recorded() } else { counter.restored() };
+                let parts = groups.get(name).map(|group| group.parts.as_slice()).unwrap_or_default();
+                sides.extend(parts.iter().map(|part| (part.clone(), side.clone())));
+            }
+            self.look_again(look, &names, Arc::default(), sides).await?;
+        }
+        let mut counted = vec![];
+        for (name, counter) in counters {
+            let (counts, examples) = counter.count_with_examples()?;
+            counted.push((name, counts, examples));
+        }
+        let mut called = vec![];
+        for look in &looks {
+            let of_side = |examples: &proof::Examples| {
+                if matches!(look, Look::Stored(_)) { examples.missing.clone() } else { examples.extra.clone() }
+            };
+            let wanted = counted.iter().flat_map(|(_, _, examples)| of_side(examples)).collect();
+            let asked = Arc::new(Names::of(wanted));
+            self.look_again(look, &names, Arc::clone(&asked), HashMap::new()).await?;
+            called.push(asked.found().into_iter().collect::<HashMap<_, _>>());
+        }
+        for (name, counts, examples) in counted {
+            let names_of = |hashes: &[_], side: usize| -> Vec<String> {
+                hashes.iter().filter_map(|hash| called[side].get(hash).cloned()).collect()
+            };
+            let differing = NamedRecords::of(names_of(&examples.missing, 0), names_of(&examples.extra, 1));
+            groups.refine_by_names(name, counts, &differing);
+        }
+        Ok(())
+    }
+
+    async fn look_again(
+        &self,
+        look: &Look,
+        only: &[String],
+        names: Arc<Names>,
+        sides: HashMap<PartName, RowSide>,
+    ) -> Result<(), OperationError> {
+        let spool = tempfile::tempdir_in(&self.context.work).map_err(local("a temporary folder"))?;
+        let sink = Arc::new(FingerprintSink::with_rows(spool.path().to_owned(), HashSet::new(), sides));
+        let Some(source) = self.kind.look_again(self.record(), look.clone(), only, names)? else { return Ok(()) };
+        let dumped = source.dump(self.context, Arc::clone(&sink) as Arc<dyn PartSink>).await;
+        match look {
+            Look::Stored(_) => dumped.map_err(OperationError::from)?,
+            Look::Restored(_) => dumped.map_err(scratch_error)?,
+        };
+        sink.into_results().map_err(|why| OperationError::new(Class::Scratch, why.to_string()))?;
         Ok(())
     }
 

@@ -53,20 +53,23 @@ async fn job_report(session: &Session, job: &Job, since: Option<Timestamp>) -> R
             rto_secs: secs(policy.and_then(|policy| policy.rto)),
             rpo_secs: secs(policy.and_then(|policy| policy.rpo)),
         },
-        limits: limits(),
+        limits: limits(&job.kind),
         last_backup,
         tests,
         history: history.iter().map(run_line).collect::<Result<_, _>>()?,
     })
 }
 
-/// What no restore test of a Postgres job shows today.
-fn limits() -> Vec<Gap> {
+/// What no restore test of a job of this kind shows today.
+fn limits(kind: &str) -> Vec<Gap> {
     let limit = |what: &str, why: &str| Gap { what: what.to_owned(), why: why.to_owned() };
-    vec![
-        limit("rows of materialised views", "a restore computes them anew; definition and population are compared"),
-        limit("speed of the restored system", "scratch is tuned for loading, not for your load"),
-    ]
+    let first = match kind {
+        "redis" => limit("how lately or often keys were used", "it is in the backup, and it is no content"),
+        _ => {
+            limit("rows of materialised views", "a restore computes them anew; definition and population are compared")
+        }
+    };
+    vec![first, limit("speed of the restored system", "scratch is tuned for loading, not for your load")]
 }
 
 fn backup_line(row: &SnapshotRow, copies: &[CopyRow]) -> Result<BackupLine, OperationError> {

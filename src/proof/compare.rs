@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::rows::RowCounts;
+use super::rows::{EXAMPLES_MAX, RowCounts};
 use crate::domain::record::PartGroup;
 use crate::domain::{Evidence, Fingerprint, Mismatch, PartName, SourceRecord};
 
@@ -12,6 +12,10 @@ pub struct Side<'a> {
     pub record: &'a SourceRecord,
     pub fingerprints: &'a HashMap<PartName, Fingerprint>,
 }
+
+/// A group that the restored system lacks, and one that it has beyond the backup.
+const MISSING: &str = "missing";
+const EXTRA: &str = "not in the backup";
 
 /// What a comparison of groups found.
 #[derive(Debug, Clone, Default)]
@@ -32,12 +36,12 @@ pub fn compare_groups(recorded: Side<'_>, restored: Side<'_>) -> GroupComparison
     for group in &recorded.record.groups {
         match counterparts.get(group.name.as_str()) {
             Some(counterpart) => comparison.compare(group, recorded, counterpart, restored),
-            None => comparison.differ(&group.name, "missing", "in the backup", "not in the restored system"),
+            None => comparison.differ(&group.name, MISSING, "in the backup", "not in the restored system"),
         }
     }
     let known: HashSet<&str> = recorded.record.groups.iter().map(|group| group.name.as_str()).collect();
     for group in restored.record.groups.iter().filter(|group| !known.contains(group.name.as_str())) {
-        comparison.differ(&group.name, "not in the backup", "nothing", "in the restored system");
+        comparison.differ(&group.name, EXTRA, "nothing", "in the restored system");
     }
     comparison
 }
@@ -104,6 +108,58 @@ impl GroupComparison {
             mismatch.difference = row_difference(counts);
         }
     }
+}
+
+/// What records are called that one side alone has, or both under the same name with other content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedRecords {
+    pub changed: Vec<String>,
+    pub missing: Vec<String>,
+    pub extra: Vec<String>,
+}
+
+impl NamedRecords {
+    /// From the names of both sides' examples.
+    pub fn of(missing: Vec<String>, extra: Vec<String>) -> Self {
+        let (both, missing) = missing.into_iter().partition::<Vec<_>, _>(|name| extra.contains(name));
+        let extra = extra.into_iter().filter(|name| !both.contains(name)).collect();
+        Self { changed: both, missing, extra }
+    }
+
+    /// As in a report: changed names, missing ones, extra ones.
+    fn told(&self) -> String {
+        let lists = [("changed", &self.changed), ("missing", &self.missing), ("extra", &self.extra)];
+        let some = lists.into_iter().filter(|(_, names)| !names.is_empty()).map(|(word, names)| {
+            let names: Vec<String> = names.iter().take(EXAMPLES_MAX).map(|name| format!("`{name}`")).collect();
+            format!("{word}: {}", names.join(", "))
+        });
+        some.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl GroupComparison {
+    /// Groups that one side alone has.
+    pub fn one_sided(&self) -> Vec<String> {
+        let one_sided = self.mismatches.iter().filter(|mismatch| is_one_sided(mismatch));
+        one_sided.map(|mismatch| mismatch.what.clone()).collect()
+    }
+
+    /// Puts exact counts and some names in the place of what the fingerprints alone could say about a group.
+    pub fn refine_by_names(&mut self, group: &str, counts: RowCounts, named: &NamedRecords) {
+        let is_meant = |mismatch: &&mut Mismatch| {
+            mismatch.what == group && (mismatch.expected.contains("sum ") || is_one_sided(mismatch))
+        };
+        if let Some(mismatch) = self.mismatches.iter_mut().find(is_meant) {
+            let noun = if group == "functions" { "libraries" } else { "keys" };
+            let (difference, told) = (row_difference(counts).replacen("rows", noun, 1), named.told());
+            mismatch.difference = if told.is_empty() { difference } else { format!("{difference} ({told})") };
+        }
+    }
+}
+
+fn is_one_sided(mismatch: &Mismatch) -> bool {
+    (mismatch.difference.as_str(), mismatch.expected.as_str()) == (MISSING, "in the backup")
+        || (mismatch.difference.as_str(), mismatch.expected.as_str()) == (EXTRA, "nothing")
 }
 
 impl GroupComparison {
@@ -214,6 +270,20 @@ mod tests {
         assert_eq!(comparison.differing, ["a"]);
         comparison.refine("a", RowCounts { missing: 4, extra: 1 });
         assert_eq!(told(&comparison), ["a: rows differ: 4 missing, 1 extra"]);
+    }
+
+    #[test]
+    fn records_with_names_are_told_by_them_also_where_a_whole_group_is_gone() {
+        let mut comparison = compare(&[("a", 5, None), ("b", 1, None)], &[("a", 5, Some(5)), ("c", 1, None)]);
+        comparison.differing.clear();
+        assert_eq!(comparison.one_sided(), ["b", "c"]);
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let differing = NamedRecords::of(own(&["x", "y"]), own(&["y", "z"]));
+        comparison.refine_by_names("b", RowCounts { missing: 2, extra: 2 }, &differing);
+        assert_eq!(
+            told(&comparison),
+            ["b: keys differ: 2 missing, 2 extra (changed: `y`; missing: `x`; extra: `z`)", "c: not in the backup"]
+        );
     }
 
     #[test]

@@ -18,10 +18,10 @@ pub mod statements;
 
 pub use checks::client::count_rows;
 pub use checks::{Check, Restored, run_checks};
-pub use compare::{GroupComparison, Side, compare_groups, row_difference};
+pub use compare::{GroupComparison, NamedRecords, Side, compare_groups, row_difference};
 pub use error::ProofError;
 pub use fingerprint::{RecordHasher, UnfinishedRecord};
 pub use inventories::{InventoryComparison, compare_inventories};
-pub use rows::{RowCounts, RowDifference, RowSide};
+pub use rows::{Examples, RowCounts, RowDifference, RowSide};
 pub use sink::{FingerprintSink, SinkResults};
 pub use statements::compare_statements;

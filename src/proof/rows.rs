@@ -20,7 +20,7 @@ use crate::domain::{Block, PartReader, Shape};
 pub const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Files a side while counting one table; two sides stay far below the usual limit of 1,024 open files.
 const PARTITIONS: usize = 64;
-const HASH_BYTES: usize = 16;
+const HASH_BYTES: usize = crate::domain::names::HASH_BYTES;
 /// What a side gathers before it opens its file; a multiple of [`HASH_BYTES`].
 const BUFFER_BYTES: usize = 16 << 10;
 /// Passes over one partition are told apart by the hash's second byte, so there are at most this many.
@@ -32,6 +32,16 @@ pub struct RowCounts {
     pub missing: u64,
     pub extra: u64,
 }
+
+/// The beginnings of some hashes that one side alone has, at most [`EXAMPLES_MAX`] a side.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Examples {
+    pub missing: Vec<[u8; HASH_BYTES]>,
+    pub extra: Vec<[u8; HASH_BYTES]>,
+}
+
+/// How many differing rows of a group are told apart.
+pub const EXAMPLES_MAX: usize = 20;
 
 /// Collects the row hashes of both sides of one table. Cheap to clone through its [`RowSide`]s.
 #[derive(Debug)]
@@ -57,9 +67,16 @@ impl RowDifference {
 
     /// Counts. Call it after both sides have had all their rows.
     pub fn count(self) -> Result<RowCounts, ProofError> {
+        Ok(self.count_with_examples()?.0)
+    }
+
+    /// The same, with hashes that somebody may know the names of.
+    pub fn count_with_examples(self) -> Result<(RowCounts, Examples), ProofError> {
+        let mut examples = Examples::default();
         let (mut recorded, mut restored) = (self.recorded.lock(), self.restored.lock());
         if (recorded.rows + restored.rows) * HASH_BYTES as u64 <= self.memory_bytes_max {
-            return Ok(merge(&recorded.sorted()?, &restored.sorted()?));
+            let counts = merge(&recorded.sorted()?, &restored.sorted()?, &mut examples);
+            return Ok((counts, examples));
         }
         let (mut recorded, mut restored) = (Partitions::deal(&mut recorded)?, Partitions::deal(&mut restored)?);
         let mut counts = RowCounts::default();
@@ -69,12 +86,12 @@ impl RowDifference {
             for pass in 0..passes {
                 let left = recorded.sorted(index, passes, pass)?;
                 let right = restored.sorted(index, passes, pass)?;
-                let found = merge(&left, &right);
+                let found = merge(&left, &right, &mut examples);
                 counts.missing += found.missing;
                 counts.extra += found.extra;
             }
         }
-        Ok(counts)
+        Ok((counts, examples))
     }
 }
 
@@ -238,7 +255,7 @@ fn read_pass(partition: &mut Partition, passes: u64, pass: u64) -> std::io::Resu
 }
 
 /// The multiset difference of two sorted runs, both ways.
-fn merge(recorded: &[[u8; 16]], restored: &[[u8; 16]]) -> RowCounts {
+fn merge(recorded: &[[u8; 16]], restored: &[[u8; 16]], examples: &mut Examples) -> RowCounts {
     use std::cmp::Ordering;
     let (mut left, mut right) = (0, 0);
     let mut counts = RowCounts::default();
@@ -246,10 +263,12 @@ fn merge(recorded: &[[u8; 16]], restored: &[[u8; 16]]) -> RowCounts {
         match recorded[left].cmp(&restored[right]) {
             Ordering::Less => {
                 counts.missing += 1;
+                keep(&mut examples.missing, &recorded[left..=left]);
                 left += 1;
             }
             Ordering::Greater => {
                 counts.extra += 1;
+                keep(&mut examples.extra, &restored[right..=right]);
                 right += 1;
             }
             Ordering::Equal => {
@@ -260,7 +279,14 @@ fn merge(recorded: &[[u8; 16]], restored: &[[u8; 16]]) -> RowCounts {
     }
     counts.missing += (recorded.len() - left) as u64;
     counts.extra += (restored.len() - right) as u64;
+    keep(&mut examples.missing, &recorded[left..]);
+    keep(&mut examples.extra, &restored[right..]);
     counts
+}
+
+fn keep(examples: &mut Vec<[u8; HASH_BYTES]>, hashes: &[[u8; HASH_BYTES]]) {
+    let room = EXAMPLES_MAX.saturating_sub(examples.len());
+    examples.extend(hashes.iter().take(room));
 }
 
 #[cfg(test)]
@@ -303,7 +329,13 @@ mod tests {
             difference.memory_bytes_max = memory_bytes_max;
             difference.recorded().add(&hashes(&recorded)).unwrap();
             difference.restored().add(&hashes(&restored)).unwrap();
-            prop_assert_eq!(difference.count().unwrap(), reference(&recorded, &restored));
+            let (counts, examples) = difference.count_with_examples().unwrap();
+            prop_assert_eq!(counts, reference(&recorded, &restored));
+            let (left, right) = (hashes(&recorded), hashes(&restored));
+            for (examples, count, of) in [(&examples.missing, counts.missing, &left), (&examples.extra, counts.extra, &right)] {
+                prop_assert_eq!(examples.len() as u64, count.min(EXAMPLES_MAX as u64));
+                prop_assert!(examples.iter().all(|example| of.iter().any(|hash| hash.starts_with(example))));
+            }
         }
     }
 

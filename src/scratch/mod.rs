@@ -6,9 +6,12 @@
 //! itself (it watches a pipe) and its files go when the next one calls [`reap`].
 
 pub mod folder;
+mod guard;
 pub mod postgres;
+pub mod redis;
 pub mod registry;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -82,5 +85,29 @@ impl ScratchError {
     #[expect(clippy::needless_pass_by_value, reason = "errors are handed over by `map_err`")]
     pub(crate) fn failed(what: impl Into<String>, why: impl ToString) -> Self {
         Self::Failed { what: what.into(), why: why.to_string() }
+    }
+}
+
+/// Everything but letters, digits and `-_.` is escaped, so that a folder can stand where a host does.
+fn percent(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a String takes every write");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn odd_names_are_escaped_in_a_place() {
+        assert_eq!(percent("/tmp/a b"), "%2Ftmp%2Fa%20b");
+        assert_eq!(percent("é@:"), "%C3%A9%40%3A");
     }
 }

@@ -2,9 +2,10 @@
 
 use super::ScratchKind;
 use super::postgres::PostgresScratch;
+use super::redis::RedisScratch;
 
 pub fn kinds() -> &'static [&'static dyn ScratchKind] {
-    &[&PostgresScratch]
+    &[&PostgresScratch, &RedisScratch]
 }
 
 pub fn kind(engine: &str) -> Option<&'static dyn ScratchKind> {

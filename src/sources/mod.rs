@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::record::Statement;
-use crate::domain::{Gap, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
+use crate::domain::{Gap, Names, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
 
 /// What every long operation of a source gets.
 #[derive(Clone)]
@@ -86,6 +86,18 @@ pub trait SourceKind: Send + Sync {
     /// A source that dumps `place` (a scratch instance) exactly as `record` was dumped: the same columns, exclusions, splits
     /// by table, so that fingerprints compare. `only` names the groups to dump; empty means all, inventories included.
     fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError>;
+    /// A second look at one side of groups whose parts are digests, which are not stored: reads that side again, dumps nothing
+    /// but the groups in `only`, in the same parts, and tells `names` what their records are called. `None` where every part
+    /// can be opened.
+    fn look_again(
+        &self,
+        _record: &SourceRecord,
+        _side: Look,
+        _only: &[String],
+        _names: Arc<Names>,
+    ) -> Result<Option<Box<dyn Source>>, SourceError> {
+        Ok(None)
+    }
     /// How to read the records of a group that holds statements, each about one named thing; `None` for a group of rows.
     fn statements(&self, group: &str) -> Option<fn(&str) -> Option<Statement>>;
     /// What a scratch instance must offer for this record.
@@ -94,6 +106,15 @@ pub trait SourceKind: Send + Sync {
     fn countable(&self, record: &SourceRecord) -> Vec<(String, Vec<Countable>)>;
     /// For parts written as plain files into a folder: the commands that load them with stock tools. Markdown.
     fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String;
+}
+
+/// A side of a comparison that is looked at again.
+#[derive(Clone)]
+pub enum Look {
+    /// What the backup stored.
+    Stored(Arc<dyn PartStore>),
+    /// The scratch instance that it was loaded into.
+    Restored(Place),
 }
 
 /// A table that can be counted, and the group that holds its rows.

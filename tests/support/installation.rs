@@ -37,12 +37,21 @@ impl Installation {
 
     /// With a directory target `shelf` and one job `job` of these lines for `[source]`; `more` follows in `lifeboat.toml`.
     pub(crate) fn of_one(source: &str, more: &str) -> Self {
+        Self::of_kind("postgres", source, more)
+    }
+
+    /// The same for a source of another kind.
+    pub(crate) fn of_kind(kind: &str, source: &str, more: &str) -> Self {
         let made = Self::new();
         made.add_target("shelf");
         made.configure(more);
-        let job = format!("[source]\ntype = \"postgres\"\n{source}\n");
-        std::fs::write(made.path("jobs/job.toml"), job).unwrap();
+        made.write_job("job", &format!("[source]\ntype = \"{kind}\"\n{source}\n"));
         made
+    }
+
+    /// Writes or replaces `jobs/NAME.toml` as it is given.
+    pub(crate) fn write_job(&self, name: &str, text: &str) {
+        std::fs::write(self.path(&format!("jobs/{name}.toml")), text).unwrap();
     }
 
     pub(crate) fn with_identity(secret: &str, recipient: &str) -> Self {
@@ -81,8 +90,7 @@ impl Installation {
 
     /// Writes `jobs/NAME.toml`: lines for `[source]` after type and URL, then further tables.
     pub(crate) fn job(&self, name: &str, url: &str, more: &str) {
-        let text = format!("[source]\ntype = \"postgres\"\nurl = \"{url}\"\n{more}\n");
-        std::fs::write(self.path(&format!("jobs/{name}.toml")), text).unwrap();
+        self.write_job(name, &format!("[source]\ntype = \"postgres\"\nurl = \"{url}\"\n{more}\n"));
     }
 
     /// The same on these targets; `more` goes on with `[backup]`.
@@ -92,8 +100,7 @@ impl Installation {
 
     /// A job of any kind; `source` holds the lines of its `[source]` table.
     pub(crate) fn write_job_of(&self, name: &str, source: &str, targets: &[&str]) {
-        let text = format!("[source]\n{source}\n[backup]\ntargets = {targets:?}\n");
-        std::fs::write(self.path(&format!("jobs/{name}.toml")), text).unwrap();
+        self.write_job(name, &format!("[source]\n{source}\n[backup]\ntargets = {targets:?}\n"));
     }
 
     /// The binary, with nothing of the caller's environment but the `PATH`.

@@ -8,5 +8,6 @@ pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod redis_data;
 pub(crate) mod relay;
 pub(crate) mod s3;

@@ -4,6 +4,8 @@
 //! not hold, and says why.
 
 pub mod client;
+mod command;
+mod expectation;
 mod sql;
 
 use async_trait::async_trait;
@@ -37,7 +39,8 @@ type Configure = fn(&Section) -> Result<Box<dyn Check>, ConfigError>;
 type Schema = fn() -> schemars::Schema;
 
 /// The kinds of checks, each by the key that marks its table.
-const KINDS: [(&str, Configure, Schema); 1] = [("sql", sql::configure, sql::schema)];
+const KINDS: [(&str, Configure, Schema); 2] =
+    [("sql", sql::configure, sql::schema), ("command", command::configure, command::schema)];
 
 /// The JSON Schema of each kind's table, for editors.
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
@@ -80,6 +83,9 @@ mod tests {
             ("sql = 'select 1'\nmax_age = 'soon'", "soon"),
             ("sql = 'select 1'\nmax_age = '-5h'", "-5h"),
             ("sql = ' '\nmin = 1", "empty"),
+            ("command = 'LLEN q'", "expects nothing"),
+            ("command = ' '\nmin = 1", "empty"),
+            ("command = 'GET \"x'\nmin = 1", "quote"),
         ];
         for (text, expected) in cases {
             assert!(error(text).contains(expected), "{text}: {}", error(text));

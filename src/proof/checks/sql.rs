@@ -1,17 +1,16 @@
 //! A query of the job's own that must give one value within bounds.
 
-use std::cmp::Ordering;
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Executor, Row, TypeInfo, ValueRef};
 
 use super::client::{connect, told};
+use super::expectation::{self, Answer, Bound, Expectation, expectations, judge};
 use super::{Check, Restored};
 use crate::config::{ConfigError, Section};
 use crate::domain::verdict::CheckResult;
@@ -58,67 +57,9 @@ impl TryFrom<Raw> for SqlCheck {
         if sql.is_empty() {
             return Err("the check's `sql` is empty".to_owned());
         }
-        let mut expectations = vec![];
-        expectations.extend(raw.min.map(Expectation::Min));
-        expectations.extend(raw.max.map(Expectation::Max));
-        expectations.extend(raw.equals.map(Expectation::Equals));
-        if let Some(text) = raw.max_age {
-            let age =
-                age(&text).ok_or_else(|| format!("`max_age = \"{text}\"` is not a duration such as `26h` or `7d`"))?;
-            expectations.push(Expectation::MaxAge { age, text });
-        }
-        if expectations.is_empty() {
-            return Err("the check expects nothing: give `min`, `max`, `equals` or `max_age`".to_owned());
-        }
+        let expectations = expectations(raw.min, raw.max, raw.equals, raw.max_age)?;
         let name = raw.name.map_or_else(|| format!("`{sql}`"), |name| format!("\"{name}\""));
         Ok(Self { name, sql, database: raw.database, expectations })
-    }
-}
-
-/// A day counts as 24 hours: an age is not a date.
-fn age(text: &str) -> Option<SignedDuration> {
-    let span: Span = text.parse().ok()?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    (!age.is_negative()).then_some(age)
-}
-
-/// A value that a configuration file can hold.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
-enum Bound {
-    Bool(bool),
-    Integer(i64),
-    Float(f64),
-    Text(String),
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Integer(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{value}"),
-            Self::Text(value) => write!(f, "{value}"),
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Expectation {
-    Min(Bound),
-    Max(Bound),
-    Equals(Bound),
-    MaxAge { age: SignedDuration, text: String },
-}
-
-impl fmt::Display for Expectation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Min(bound) => write!(f, ">= {bound}"),
-            Self::Max(bound) => write!(f, "<= {bound}"),
-            Self::Equals(bound) => write!(f, "= {bound}"),
-            Self::MaxAge { text, .. } => write!(f, "at most {text} before the snapshot"),
-        }
     }
 }
 
@@ -129,7 +70,7 @@ impl Check for SqlCheck {
     }
 
     fn expected(&self) -> String {
-        self.expectations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        expectation::told(&self.expectations)
     }
 
     async fn run(&self, restored: &Restored<'_>) -> CheckResult {
@@ -139,13 +80,6 @@ impl Check for SqlCheck {
         };
         CheckResult { check: self.name.clone(), expected: self.expected(), actual, held }
     }
-}
-
-/// One value as the server writes it, with its type's name.
-#[derive(Debug, Clone)]
-struct Answer {
-    type_name: String,
-    text: String,
 }
 
 impl SqlCheck {
@@ -173,86 +107,9 @@ impl SqlCheck {
         answer.ok_or_else(|| "NULL".to_owned())
     }
 
-    /// What was seen, and whether every expectation held.
     fn judge(&self, answer: &Answer, instant: Timestamp) -> (String, bool) {
-        let mut seen = answer.shown();
-        let mut held = true;
-        for expectation in &self.expectations {
-            let verdict = match expectation {
-                Expectation::Min(bound) => answer.compare(bound).map(Ordering::is_ge),
-                Expectation::Max(bound) => answer.compare(bound).map(Ordering::is_le),
-                Expectation::Equals(bound) => answer.compare(bound).map(Ordering::is_eq),
-                Expectation::MaxAge { age, .. } => answer.timestamp().map(|at| instant.duration_since(at) <= *age),
-            };
-            match verdict {
-                Some(true) => {}
-                Some(false) => held = false,
-                None => {
-                    held = false;
-                    seen = format!("{seen} of type {}, which does not compare with {expectation}", answer.type_name);
-                }
-            }
-        }
-        (seen, held)
+        judge(&self.expectations, answer, instant)
     }
-}
-
-impl Answer {
-    fn shown(&self) -> String {
-        match self.type_name.as_str() {
-            "BOOL" => (self.text == "t").to_string(),
-            _ => self.text.clone(),
-        }
-    }
-
-    fn is_number(&self) -> bool {
-        matches!(self.type_name.as_str(), "INT2" | "INT4" | "INT8" | "NUMERIC" | "FLOAT4" | "FLOAT8" | "OID")
-    }
-
-    fn is_text(&self) -> bool {
-        matches!(self.type_name.as_str(), "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "\"CHAR\"" | "UNKNOWN" | "UUID")
-    }
-
-    /// `None` where the two are of kinds that do not compare.
-    fn compare(&self, bound: &Bound) -> Option<Ordering> {
-        if self.type_name == "BOOL" {
-            let Bound::Bool(expected) = bound else { return None };
-            return Some((self.text == "t").cmp(expected));
-        }
-        if self.is_number() {
-            return compare_numbers(&self.text, &bound.to_string());
-        }
-        let Bound::Text(expected) = bound else { return None };
-        if self.is_text() {
-            return Some(self.text.as_str().cmp(expected.as_str()));
-        }
-        if let (Some(actual), Some(expected)) = (self.timestamp(), timestamp(expected)) {
-            return Some(actual.cmp(&expected));
-        }
-        // Any other type is equal to its text and has no order that we know.
-        (self.text == *expected).then_some(Ordering::Equal)
-    }
-
-    fn timestamp(&self) -> Option<Timestamp> {
-        matches!(self.type_name.as_str(), "TIMESTAMPTZ" | "TIMESTAMP" | "DATE").then(|| timestamp(&self.text)).flatten()
-    }
-}
-
-/// With an offset as written; without one, UTC, as the session is; a date is its midnight.
-fn timestamp(text: &str) -> Option<Timestamp> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at);
-    }
-    let civil: jiff::civil::DateTime = text.parse().ok()?;
-    Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-}
-
-/// Exactly where both are whole numbers, as floating point otherwise; `None` for what is no number, as NaN.
-fn compare_numbers(one: &str, other: &str) -> Option<Ordering> {
-    if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
-        return Some(one.cmp(&other));
-    }
-    one.parse::<f64>().ok()?.partial_cmp(&other.parse::<f64>().ok()?)
 }
 
 #[cfg(test)]

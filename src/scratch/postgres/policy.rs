@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, SecretRef, Section};
+use crate::domain::parse_bytes;
 
 const MEMORY_BYTES: u64 = 1 << 30;
 const MEMORY_BYTES_MIN: u64 = 128 << 20;
@@ -97,7 +98,7 @@ impl PostgresScratchPolicy {
             policy.settings.insert(name, value);
         }
         if let Some(text) = raw.memory {
-            let bytes = bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
+            let bytes = parse_bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
             policy.memory_bytes = bytes
                 .ok_or_else(|| bad(&format!("`memory = \"{text}\"` is not a size of at least 128MiB, as `1GiB`")))?;
             policy.memory_enforced = true;
@@ -130,25 +131,6 @@ fn check_setting(name: &str, value: &str) -> Result<(), ConfigError> {
 
 fn bad(why: &str) -> ConfigError {
     ConfigError { rendered: format!("in `[scratch.postgres]`: {why}") }
-}
-
-/// `512MiB`, `1 GiB`, `1GB`, `1048576`.
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kib" | "k" => 1 << 10,
-        "mib" | "m" => 1 << 20,
-        "gib" | "g" => 1 << 30,
-        "tib" | "t" => 1 << 40,
-        "kb" => 1000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]

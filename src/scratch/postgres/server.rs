@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::time::Instant;
@@ -17,7 +18,8 @@ use super::programs::Programs;
 use super::{PostgresScratchPolicy, checks, programs};
 use crate::domain::{Place, ScratchNeeds};
 use crate::scratch::folder::Folder;
-use crate::scratch::{Lease, LeaseRequest, ScratchError};
+use crate::scratch::guard;
+use crate::scratch::{Lease, LeaseRequest, ScratchError, percent};
 use crate::system::process::{Program, Running, StdinKind};
 use crate::system::user::{self, ServerUser};
 
@@ -27,24 +29,10 @@ const INITDB_LIMIT: Duration = Duration::from_mins(3);
 const START_LIMIT: Duration = Duration::from_mins(2);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(10);
-/// How much of the server's log an error may quote.
-const LOG_TAIL_BYTES: usize = 2048;
 /// Connections: the loader's lanes, the dump's, the checks'.
 const CONNECTIONS_MAX: u64 = 40;
 /// What a server process maps beside its buffers and its work memory.
 const PROCESS_OVERHEAD_BYTES: u64 = 512 << 20;
-
-/// Runs the server, logs to `LOG`, and ends it when the pipe on standard input closes, which the kernel does for us however
-/// we end. The word `keep` on the pipe lets it run on. `LIMIT` bounds the address space in KiB.
-const GUARD: &str = "exec 2>>\"$LOG\" 3<&0\n\
-    if [ -n \"$LIMIT\" ]; then ulimit -v \"$LIMIT\"; fi\n\
-    \"$@\" </dev/null >&2 3<&- &\n\
-    server=$!\n\
-    { read -r word <&3; [ \"$word\" = keep ] || kill -QUIT $server; } &\n\
-    reader=$!\n\
-    wait $server; status=$?\n\
-    kill $reader\n\
-    exit $status\n";
 
 pub(super) struct ServerLease {
     // Ends before the folder goes: fields are dropped in this order.
@@ -181,15 +169,10 @@ fn start(
     user: Option<ServerUser>,
 ) -> Result<Running, ScratchError> {
     let limit = policy.memory_bytes + policy.memory_bytes / 4 + PROCESS_OVERHEAD_BYTES;
-    Program::new("sh")
-        .args(["-c", GUARD, "guard"])
+    guard::program(folder, Signal::QUIT, policy.memory_enforced.then_some(limit))
         .arg(programs.bin.join("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
-        .clear_env()
-        .env("LOG", folder.join("log").display().to_string())
-        .env("LIMIT", if policy.memory_enforced { (limit >> 10).to_string() } else { String::new() })
-        .directory(folder)
         .user(user)
         .start(StdinKind::Piped)
         .map_err(|error| ScratchError::failed("scratch postgres", error))
@@ -244,8 +227,7 @@ impl ServerLease {
 
     /// A library that is not installed is something that the machine lacks; all else is a failure.
     async fn start_error(&self) -> ScratchError {
-        let log = tokio::fs::read(self.folder.path().join("log")).await.unwrap_or_default();
-        let log = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).trim().to_owned();
+        let log = guard::last_words(self.folder.path()).await;
         let missing = log.split("could not access file \"").nth(1).and_then(|rest| rest.split('"').next());
         match missing {
             Some(library) => ScratchError::Lacks(vec![format!("server library {library}")]),
@@ -315,19 +297,6 @@ impl std::fmt::Debug for ServerLease {
     }
 }
 
-/// Everything but letters, digits and `-_.` is escaped, so that a folder can stand where a host does.
-fn percent(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            write!(encoded, "%{byte:02X}").expect("a String takes every write");
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,11 +310,5 @@ mod tests {
         assert_eq!(settings["max_locks_per_transaction"], "2501");
         assert_eq!(settings["shared_preload_libraries"], "a");
         assert_eq!(settings["listen_addresses"], "");
-    }
-
-    #[test]
-    fn odd_names_are_escaped_in_a_place() {
-        assert_eq!(percent("/tmp/a b"), "%2Ftmp%2Fa%20b");
-        assert_eq!(percent("é@:"), "%C3%A9%40%3A");
     }
 }

@@ -20,6 +20,7 @@ pub mod record;
 pub mod replica;
 mod server;
 mod source;
+mod stored;
 pub mod wire;
 
 use std::path::PathBuf;
@@ -31,10 +32,10 @@ pub use config::RedisConfig;
 pub use record::RedisRecord;
 pub use source::RedisSource;
 
-use super::{Context, Countable, LoadReport, LoadRequest, Source, SourceError, SourceKind};
+use super::{Context, Countable, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
 use crate::domain::record::Statement;
-use crate::domain::{PartName, PartStore, Place, ScratchNeeds, SourceRecord};
+use crate::domain::{Names, PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 /// The registered kind.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +82,21 @@ impl SourceKind for Redis {
         Ok(Box::new(RedisSource::again(record, place, only)?))
     }
 
+    fn look_again(
+        &self,
+        record: &SourceRecord,
+        side: Look,
+        only: &[String],
+        names: Arc<Names>,
+    ) -> Result<Option<Box<dyn Source>>, SourceError> {
+        Ok(Some(match side {
+            Look::Stored(store) => {
+                Box::new(stored::StoredRdb { record: record.clone(), store, only: only.to_vec(), names })
+            }
+            Look::Restored(place) => Box::new(RedisSource::again(record, &place, only)?.naming(names)),
+        }))
+    }
+
     fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
         None
     }
@@ -91,6 +107,9 @@ impl SourceKind for Redis {
         ScratchNeeds {
             engine: "redis".to_owned(),
             major,
+            data_version: details.shards.iter().map(|shard| shard.rdb_version).max().unwrap_or(0),
+            databases: details.databases.iter().map(|database| database.number + 1).max().unwrap_or(0),
+            modules: details.needed_modules(),
             source_identity: details.run_id,
             bytes: details.memory_bytes.max(details.shards.iter().map(|shard| shard.bytes).sum()),
             ..ScratchNeeds::default()

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::config::Wanted;
 use super::filter::{Cut, Filter};
 use super::rdb::{Checksum, Entry, Head, Kind, Name, Parser, Raw, RdbError, Version, Visitor};
-use crate::domain::{Block, DIGEST_BYTES, Lane, PartName, PartSink, Shape, SinkError};
+use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Lane, Names, PartName, PartSink, Shape, SinkError};
 use crate::sources::SourceError;
 use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
 
@@ -41,13 +41,22 @@ pub(super) struct Plan {
     pub(super) keep_rdb: bool,
     /// Groups to digest; empty means all.
     pub(super) only: Vec<String>,
+    /// Who asks what some records are called.
+    pub(super) names: Option<Arc<Names>>,
 }
 
 /// One group of digests.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) parts: Vec<PartName>,
     pub(super) records: u64,
+    pub(super) fingerprint: Fingerprint,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self { parts: vec![], records: 0, fingerprint: Fingerprint::EMPTY }
+    }
 }
 
 /// One database of an RDB.
@@ -274,7 +283,7 @@ impl Keys {
             let part = PartName::from_components(&components);
             self.lane.begin(part.clone(), Shape::Digest)?;
             self.lane.write(&block)?;
-            self.lane.finish()?;
+            entry.fingerprint = entry.fingerprint.combine(self.lane.finish()?);
             entry.parts.push(part);
             entry.records += block.record_ends.len() as u64;
         }
@@ -327,6 +336,9 @@ impl Visitor for Keys {
             let database = self.databases.entry(entry.head.db).or_default();
             database.keys += u64::from(keep);
             database.left_out += u64::from(!keep);
+        }
+        if keep && let Some(names) = &self.plan.names {
+            names.note(&entry.hash, entry.head.name.start());
         }
         if keep && self.failure.is_none() {
             self.failure = self.digest(kind, entry).err();

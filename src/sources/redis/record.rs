@@ -19,6 +19,12 @@ pub struct RedisRecord {
     pub shards: Vec<ShardRecord>,
     pub databases: Vec<DatabaseRecord>,
     pub modules: Vec<String>,
+    /// Types of modules whose data are in it, as modules register them.
+    #[serde(default)]
+    pub module_types: Vec<String>,
+    /// Shards hold different libraries of functions, which no single server can.
+    #[serde(default)]
+    pub functions_differ: bool,
     /// `None`: all.
     pub only_databases: Option<Vec<u64>>,
     pub excluded_keys: Vec<Pattern>,
@@ -53,6 +59,16 @@ pub struct DatabaseRecord {
 }
 
 impl RedisRecord {
+    /// The modules without which a server refuses the data: all that the live server had, where there are data of any of them,
+    /// because types do not tell which module brings them. A module without data is not needed.
+    pub fn needed_modules(&self) -> Vec<String> {
+        if self.module_types.is_empty() {
+            return vec![];
+        }
+        let named = self.modules.iter().filter(|name| !self.module_types.contains(name));
+        named.cloned().collect()
+    }
+
     /// Reads the details of a record that this source wrote.
     pub fn of(record: &SourceRecord) -> Result<Self, SourceError> {
         serde_json::from_value(record.details.clone()).map_err(|error| SourceError::Failed {

@@ -160,7 +160,7 @@ pub(super) fn pairs(value: Option<&Value>) -> HashMap<String, String> {
 }
 
 /// `name:value` lines; modules, which all are called `module`, by number.
-fn fields(info: &str) -> HashMap<String, String> {
+pub(super) fn fields(info: &str) -> HashMap<String, String> {
     let lines = info.lines().enumerate();
     let pairs = lines.filter_map(|(number, line)| Some((number, line.split_once(':')?)));
     pairs

@@ -17,7 +17,7 @@ use super::server::{self, Server};
 use super::wire::ConnectOptions;
 use super::{failure, preflight};
 use crate::domain::record::{Instant, PartGroup};
-use crate::domain::{Event, Gap, PartSink, Place, SourceRecord};
+use crate::domain::{Event, Gap, Names, PartSink, Place, SourceRecord};
 use crate::sources::{Context, Preflight, Source, SourceError};
 
 /// How long, after one server's dump found the sink poisoned, the others may take to say why.
@@ -29,11 +29,13 @@ pub struct RedisSource {
     again: bool,
     /// Groups to repeat; empty means all.
     only: Vec<String>,
+    /// Who asks what some keys are called.
+    names: Option<Arc<Names>>,
 }
 
 impl RedisSource {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, again: false, only: vec![] }
+        Self { settings, again: false, only: vec![], names: None }
     }
 
     /// Reads `place` as `record` was read: the same databases and keys, digests only.
@@ -42,7 +44,18 @@ impl RedisSource {
         let options = ConnectOptions::parse(&place.url, place.password.clone())
             .map_err(|error| failure::wire("scratch instance", error))?;
         let wanted = Wanted { databases: like.only_databases, exclude_keys: like.excluded_keys };
-        Ok(Self { settings: Settings { wanted, ..Settings::of(options) }, again: true, only: only.to_vec() })
+        Ok(Self {
+            settings: Settings { wanted, ..Settings::of(options) },
+            again: true,
+            only: only.to_vec(),
+            names: None,
+        })
+    }
+
+    /// Tells `names` what the keys are called.
+    #[must_use]
+    pub fn naming(self, names: Arc<Names>) -> Self {
+        Self { names: Some(names), ..self }
     }
 
     /// The settings with the password read.
@@ -80,6 +93,7 @@ impl RedisSource {
                 wanted: settings.wanted.clone(),
                 keep_rdb: !self.again,
                 only: self.only.clone(),
+                names: self.names.clone(),
             };
             dumps.push(Box::pin(dump::shard(context, settings, node, plan)));
         }
@@ -128,6 +142,11 @@ impl Source for RedisSource {
         let found = nodes::find(&server, &mut connection, &settings.options, prefer_replica, &context.cancel).await?;
         drop(connection);
         let shards = self.dump_all(context, &settings, &found, &sink).await?;
+        if let Some(unknown) = shards.iter().find_map(|shard| shard.read.unknown.as_ref()).filter(|_| self.again) {
+            // What the scratch server says of itself is beyond us, which says nothing about the backup.
+            let reads = format!("a Lifeboat that reads what scratch sends: {unknown}").replace(',', "");
+            return Err(SourceError::Lacks(vec![reads]));
+        }
         record(&settings, &server, &found, &shards)
     }
 }
@@ -146,6 +165,8 @@ fn record(settings: &Settings, server: &Server, found: &[Node], shards: &[Shard]
     let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
     let mut totals: BTreeMap<u64, Total> = BTreeMap::new();
     let mut modules: BTreeSet<String> = server.modules.iter().cloned().collect();
+    let mut module_types = BTreeSet::new();
+    let mut functions_differ = false;
     let mut shard_records = vec![];
     for (node, shard) in found.iter().zip(shards) {
         let read = &shard.read;
@@ -163,7 +184,15 @@ fn record(settings: &Settings, server: &Server, found: &[Node], shards: &[Shard]
         instants
             .push(Instant { of: if shard.fuzzy { format!("{of}, from then on") } else { of }, at: shard.at.clone() });
         for (name, group) in &read.groups {
+            if name == "functions"
+                && let Some(known) = groups.get(name.as_str())
+            {
+                // Each primary of a cluster holds the same libraries, and a restored server holds them once.
+                functions_differ |= known.fingerprint != group.fingerprint;
+                continue;
+            }
             let total = groups.entry(name).or_default();
+            total.fingerprint = total.fingerprint.combine(group.fingerprint);
             total.parts.extend(group.parts.iter().cloned());
             total.records += group.records;
         }
@@ -173,6 +202,7 @@ fn record(settings: &Settings, server: &Server, found: &[Node], shards: &[Shard]
             total.left_out += database.left_out;
             total.stated = total.stated.zip(database.stated).map(|(one, other)| one + other);
         }
+        module_types.extend(read.modules.iter().cloned());
         modules.extend(read.modules.iter().cloned());
         shard_records.push(ShardRecord {
             rdb: read.rdb.clone(),
@@ -201,6 +231,8 @@ fn record(settings: &Settings, server: &Server, found: &[Node], shards: &[Shard]
         shards: shard_records,
         databases,
         modules: modules.into_iter().collect(),
+        module_types: module_types.into_iter().collect(),
+        functions_differ,
         only_databases: settings.wanted.databases.clone(),
         excluded_keys: settings.wanted.exclude_keys.clone(),
         memory_bytes: server.number("used_memory_dataset").unwrap_or(0),

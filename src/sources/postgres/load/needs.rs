@@ -45,5 +45,6 @@ pub fn needs(record: &SourceRecord) -> ScratchNeeds {
         preload: details.preload_libraries.clone(),
         bytes: bytes.saturating_mul(DISK_PERCENT) / 100,
         relations: details.databases.iter().map(|database| database.relation_count).max().unwrap_or_default(),
+        ..ScratchNeeds::default()
     }
 }
