@@ -187,7 +187,16 @@ async fn run(
     };
     drop(sessions);
     copying.shutdown().await;
-    result
+    match result {
+        Err(error) if !matches!(error, SourceError::Cancelled) => Err(cause(held, options, error).await),
+        result => result,
+    }
+}
+
+/// When the server ends the leader's session, the snapshot is gone, and others may notice that first.
+async fn cause(held: &mut Held, options: &ConnectOptions, error: SourceError) -> SourceError {
+    let ended = held.leader.why_ended().await;
+    ended.map_or(error, |why| failure::wire(format!("session that holds the snapshot of {}", options.place()), why))
 }
 
 async fn tell(context: &Context, plan: &Plan) {

@@ -14,13 +14,15 @@ use super::catalog::Table;
 use super::ranges::{self, Range};
 use super::wire::{ConnectOptions, Connection, Filled, quote_literal};
 use super::{failure, session};
-use crate::domain::{PartName, PartSink, Shape};
+use crate::domain::{PartName, PartSink, Shape, SinkError};
 use crate::sources::SourceError;
 use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
 
 /// How long a copying session waits for a lock that another session's DDL waits for too, before the leader, which has the
 /// lock already, takes the range over.
 const QUEUED_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// `invalid_parameter_value`, the answer to a snapshot that is not exported any more.
+const NO_SUCH_SNAPSHOT: &str = "22023";
 /// A session begins a new transaction on the same snapshot after so many ranges, so that its locks stay few.
 const RANGES_PER_TRANSACTION: usize = 100;
 
@@ -170,7 +172,14 @@ async fn work(view: &View, plan: &Plan, mut lane: LaneThread) -> Result<(), Sour
             if ranges > 0 {
                 connection.execute("COMMIT").await.map_err(fail)?;
             }
-            connection.execute(&begin).await.map_err(fail)?;
+            connection.execute(&begin).await.map_err(|error| match error.sqlstate() {
+                // An echo: the session that holds the snapshot was ended or cancelled, and knows why.
+                Some(NO_SUCH_SNAPSHOT) => SourceError::Sink(SinkError(format!(
+                    "the session that held the snapshot of {} ended before all was read",
+                    view.options.place()
+                ))),
+                _ => fail(error),
+            })?;
         }
         ranges += 1;
         match copy(&mut connection, plan, &range, &mut lane).await? {

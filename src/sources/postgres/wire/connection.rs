@@ -29,7 +29,7 @@ const GATHER_FROM_BYTES: usize = 4 << 10;
 /// ... to this much show a stream that comes in small pieces.
 const GATHER_TO_BYTES: usize = 96 << 10;
 /// What a closed session has said is here already, if it said anything.
-const LAST_WORDS_LIMIT: Duration = Duration::from_secs(2);
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(500);
 
 /// A session with one backend. Dropping it ends the session; a statement that still runs ends when it next writes, or at
 /// once by [`CancelHandle::cancel`].
@@ -470,18 +470,23 @@ impl Connection {
 
     /// A server that ends a session says why before it closes; whoever writes meanwhile finds the pipe broken first.
     async fn last_words(&mut self, why: String) -> WireError {
+        self.why_ended().await.unwrap_or(WireError::Broken(why))
+    }
+
+    /// What the server said when it ended this session, if it did. Nothing else can be done with the connection afterwards.
+    pub async fn why_ended(&mut self) -> Option<WireError> {
         let said = async {
             while let Ok(frame) = self.frame().await {
-                if frame.tag == b'E' {
-                    return self.server_error(&frame).ok();
+                if frame.tag == b'E'
+                    && let Ok(error) = self.server_error(&frame)
+                    && error.severity != "ERROR"
+                {
+                    return Some(WireError::Server(Box::new(error)));
                 }
             }
             None
         };
-        match tokio::time::timeout(LAST_WORDS_LIMIT, said).await {
-            Ok(Some(error)) => WireError::Server(Box::new(error)),
-            _ => WireError::Broken(why),
-        }
+        tokio::time::timeout(LAST_WORDS_LIMIT, said).await.ok().flatten()
     }
 
     async fn write_bytes(&mut self, mut data: &[u8]) -> Result<(), WireError> {
