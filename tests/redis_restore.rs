@@ -324,7 +324,10 @@ async fn a_damaged_copy_never_costs_what_is_there() {
     for (rdb, damaged) in [(rdb.clone(), Some("rdb".to_owned())), (bent, None), (rdb[..rdb.len() - 9].to_vec(), None)] {
         let store = shared(MemoryStore { parts: [("rdb".to_owned(), rdb)].into(), damaged });
         let error = load_from(&other.url(), &record, store, &[], &["db0"]).await.unwrap_err();
-        assert!(matches!(&error, SourceError::Failed { .. } | SourceError::Store(_)), "{error:?}");
+        assert!(
+            matches!(&error, SourceError::Failed { .. } | SourceError::Refused { .. } | SourceError::Store(_)),
+            "{error:?}"
+        );
         assert_eq!(keys(&other, 0), ["precious"]);
     }
 }

@@ -18,7 +18,7 @@ use crate::sources::SourceError;
 use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
 
 /// Digests are written when they fill a block.
-const DIGESTS_PER_PART: usize = BLOCK_BYTES / DIGEST_BYTES;
+const DIGESTS_PER_PART: usize = (512 << 10) / DIGEST_BYTES;
 /// Statements of the server about itself that are kept.
 const STATEMENTS_MAX: usize = 64;
 /// Longer names are left out of a job by what they begin with.
