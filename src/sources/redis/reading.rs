@@ -17,7 +17,8 @@ use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Lane, Names, PartName, Par
 use crate::sources::SourceError;
 use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
 
-/// Digests are written when they fill a block.
+/// Digests are written when there are so many of one group. A second look finds parts by their numbers, so this is recorded in
+/// every snapshot, as it were: another number makes the counts of differing keys in older ones wrong.
 const DIGESTS_PER_PART: usize = (512 << 10) / DIGEST_BYTES;
 /// Statements of the server about itself that are kept.
 const STATEMENTS_MAX: usize = 64;
