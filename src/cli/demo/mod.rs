@@ -2,6 +2,8 @@
 //!
 //! Everything goes through the same operations as the real verbs; only the source and the damage are made up.
 
+mod redis;
+
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::sources::postgres::wire::{ConnectOptions, Connection};
 use crate::system::user;
 
 const DATABASE: &str = "social";
+/// The job of the Redis.
+const QUEUE: &str = "queue";
 /// Marks a folder as the demo's own, which a next demo may replace.
 const MARKER: &str = ".lifeboat-demo";
 /// Newest first: the demo takes the first that is installed.
@@ -40,15 +44,26 @@ pub async fn run(
     let begun = Instant::now();
     let demo = Demo { output, reporter, cancel, folder: prepare_folder(&args.directory)? };
     let scratch_root = demo.scratch_root()?;
-    demo.title("A source: Postgres with a small social network");
+    demo.title("Two sources: Postgres with a small social network, Redis with its sessions and its queue");
     let source = demo.source(&scratch_root).await?;
-    let place = source.place(DATABASE);
-    let told = tokio::select! {
-        () = demo.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
-        told = demo.tell(&place, &scratch_root) => told,
+    let (told, released) = match demo.redis(&scratch_root).await {
+        Ok(redis) => {
+            let sources =
+                Sources { postgres: source.place(DATABASE), redis: redis.as_ref().map(|lease| lease.place("")) };
+            let told = tokio::select! {
+                () = demo.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
+                told = demo.tell(&sources, &scratch_root) => told,
+            };
+            let released = match redis {
+                Some(lease) => lease.release().await,
+                None => Ok(()),
+            };
+            (told, released)
+        }
+        Err(error) => (Err(error), Ok(())),
     };
-    // Whatever happened, the source goes, and what the servers had on disk.
-    let released = source.release().await;
+    // Whatever happened, the sources go, and what the servers had on disk.
+    let released = source.release().await.and(released);
     std::fs::remove_dir(&scratch_root).ok();
     let report = told?;
     released?;
@@ -60,6 +75,12 @@ pub async fn run(
         args.directory.display()
     ));
     Ok(())
+}
+
+/// Where the made-up sources are.
+struct Sources {
+    postgres: Place,
+    redis: Option<Place>,
 }
 
 struct Demo<'a> {
@@ -152,28 +173,39 @@ impl Demo<'_> {
     }
 
     /// The story proper; returns the HTML report.
-    async fn tell(&self, source: &Place, scratch_root: &Path) -> Result<PathBuf, OperationError> {
-        let config = self.configure(source, scratch_root)?;
+    async fn tell(&self, sources: &Sources, scratch_root: &Path) -> Result<PathBuf, OperationError> {
+        let config = self.configure(sources, scratch_root)?;
         let session = Session::open(config, Arc::new(Silent), self.cancel.clone()).await?;
-        let job = session.config.jobs.first().expect("the demo wrote one job");
+        let named = |name: &str| session.config.jobs.iter().find(|job| job.name.as_str() == name);
+        let job = named("social").expect("the demo wrote this job");
+        let queue = named(QUEUE);
 
         self.title("First backup, to two targets: `laptop` and `offsite`");
         let first = backup::run(&session, job).await?;
         self.show_backup(&first);
+        if let Some(queue) = queue {
+            self.show_backup(&backup::run(&session, queue).await?);
+        }
 
         self.title("A day passes: some rows change, some arrive, some go");
-        self.sql(source, include_str!("changes.sql")).await?;
+        self.sql(&sources.postgres, include_str!("changes.sql")).await?;
         let second = backup::run(&session, job).await?;
         self.show_backup(&second);
+        if let (Some(queue), Some(place)) = (queue, &sources.redis) {
+            self.change_redis(place).await?;
+            self.show_backup(&backup::run(&session, queue).await?);
+        }
         let share = 100.0 * ratio(second.stored_bytes, first.stored_bytes);
-        self.say(&format!("  {share:.1} % of the first backup was new; the rest was found again"));
+        self.say(&format!("  {share:.1} % of the first backup of `social` was new; the rest was found again"));
 
         self.title("Restore from each target into a scratch server, and prove it");
-        for outcome in self.test(&session, job, &[]).await? {
-            self.show_test(&outcome);
-            if outcome.verdict.word() != "PROVEN" {
-                return Err(OperationError::new(Class::TestFailed, "the demo's restore was not proven")
-                    .cause(outcome.error.unwrap_or_default()));
+        for job in [Some(job), queue].into_iter().flatten() {
+            for outcome in self.test(&session, job, &[]).await? {
+                self.show_test(&outcome);
+                if outcome.verdict.word() != "PROVEN" {
+                    return Err(OperationError::new(Class::TestFailed, "the demo's restore was not proven")
+                        .cause(outcome.error.unwrap_or_default()));
+                }
             }
         }
 
@@ -191,7 +223,8 @@ impl Demo<'_> {
         self.say("  caught: nothing of it was handed out, and `laptop` still restores everything");
 
         self.title("The report");
-        let model = reporting::build(&session, &[job], None).await?;
+        let jobs: Vec<_> = [Some(job), queue].into_iter().flatten().collect();
+        let model = reporting::build(&session, &jobs, None).await?;
         let formats: Vec<_> = crate::report::FORMATS.to_vec();
         let files = write_files(&model, &formats, &self.folder.join("reports"))?;
         self.say(&format!("  {}", crate::report::answer(&model).sentence));
@@ -212,7 +245,7 @@ impl Demo<'_> {
     }
 
     /// Writes a configuration as a user would, and loads it as the other verbs do.
-    fn configure(&self, source: &Place, scratch_root: &Path) -> Result<Config, OperationError> {
+    fn configure(&self, sources: &Sources, scratch_root: &Path) -> Result<Config, OperationError> {
         let key = RecoveryKey::generate();
         let main = format!(
             "# Written by `lifeboat demo`.\nstate = \"state\"\n\n[keys]\nrecipients = [\"{}\"]\n\
@@ -227,22 +260,33 @@ impl Demo<'_> {
              rpo = \"26h\"\n\n[[restore_test.check]]\nname = \"statuses are there\"\n\
              sql = \"select count(*) from social.statuses\"\nmin = 100000\n\n[[restore_test.check]]\n\
              name = \"statuses are fresh\"\nsql = \"select max(created_at) from social.statuses\"\nmax_age = \"26h\"\n",
-            quoted(&source.url),
+            quoted(&sources.postgres.url),
         );
         write(&self.folder.join("recovery.identity.txt"), &key.file_text(), 0o600)?;
         write(&self.folder.join("lifeboat.toml"), &main, 0o644)?;
         make_folder(&self.folder.join("jobs"), 0o755)?;
         write(&self.folder.join("jobs/social.toml"), &job, 0o644)?;
+        if let Some(place) = &sources.redis {
+            let job = format!(
+                "# As the other source, gone when the demo has ended.\n[source]\ntype = \"redis\"\nurl = {}\n\n[backup]\n\
+                 targets = [\"laptop\", \"offsite\"]\n\n[restore_test]\nfrom = \"each\"\nrto = \"10m\"\nrpo = \"26h\"\n\n\
+                 [[restore_test.check]]\nname = \"the queue is not stuck\"\ncommand = \"LLEN queue:default\"\nmax = 100000\n",
+                quoted(&place.url),
+            );
+            write(&self.folder.join("jobs/queue.toml"), &job, 0o644)?;
+        }
         Ok(Config::load(&self.folder.join("lifeboat.toml"))?)
     }
 
     fn show_backup(&self, outcome: &BackupOutcome) {
         let targets: Vec<_> = outcome.copies.iter().map(|copy| copy.target.as_str()).collect();
         self.say(&format!(
-            "  snapshot {} on {}: {} rows, {} read, {} stored at each",
+            "  {:<6} snapshot {} on {}: {} {}, {} read, {} stored at each",
+            outcome.job,
             outcome.snapshot,
             targets.join(" and "),
             outcome.rows,
+            if outcome.job == QUEUE { "keys" } else { "rows" },
             human_bytes(outcome.read_bytes),
             human_bytes(outcome.stored_bytes)
         ));
@@ -250,19 +294,27 @@ impl Demo<'_> {
 
     fn show_test(&self, outcome: &TestOutcome) {
         match &outcome.verdict {
-            Verdict::Proven { evidence } => self.say(&format!(
-                "  {:<8} PROVEN: {} tables and groups, {} rows, {} catalog objects, {} checks; recovered in {:.1} s",
-                outcome.target.as_str(),
-                evidence.groups,
-                evidence.rows,
-                evidence.objects,
-                evidence.checks.len(),
-                std::time::Duration::from_millis(outcome.measured.recovery_ms).as_secs_f64()
-            )),
+            Verdict::Proven { evidence } => {
+                let what = if outcome.job == QUEUE {
+                    "groups of keys".to_owned()
+                } else {
+                    format!("tables and groups, {} rows, {} catalog objects", evidence.rows, evidence.objects)
+                };
+                self.say(&format!(
+                    "  {:<6} from {:<7} PROVEN: {} {}, {} checks; recovered in {:.1} s",
+                    outcome.job,
+                    outcome.target.as_str(),
+                    evidence.groups,
+                    what,
+                    evidence.checks.len(),
+                    std::time::Duration::from_millis(outcome.measured.recovery_ms).as_secs_f64()
+                ));
+            }
             Verdict::Failed { mismatches, .. } => {
                 for mismatch in mismatches {
                     self.say(&format!(
-                        "  {:<8} FAILED: {}: {}",
+                        "  {:<6} from {:<7} FAILED: {}: {}",
+                        outcome.job,
                         outcome.target.as_str(),
                         mismatch.what,
                         mismatch.difference
@@ -271,7 +323,7 @@ impl Demo<'_> {
             }
             Verdict::Unproven { .. } => {
                 let why = outcome.error.clone().unwrap_or_default();
-                self.say(&format!("  {:<8} UNPROVEN: {why}", outcome.target.as_str()));
+                self.say(&format!("  {:<6} from {:<7} UNPROVEN: {why}", outcome.job, outcome.target.as_str()));
             }
         }
     }
