@@ -17,8 +17,10 @@ use super::recipe::{Extent, PartRecord, Recipe};
 use super::{RepositoryError, frame::FRAME_RAW_BYTES_MAX};
 use crate::domain::{Fingerprint, ObjectKey, PartName, PartReader, PartStore, Shape, StoreError};
 
-/// How many decrypted packs are kept for other readers.
-pub const CACHED_PACKS: usize = 2;
+/// How many decrypted packs are kept for other readers: lanes that were written together are read together, a pack apart at most.
+pub const CACHED_PACKS: usize = 1;
+/// Pieces are slices of a frame, so that who queues a few of them holds a frame or two and not one for each.
+const PIECE_BYTES_MAX: u64 = 512 << 10;
 /// Decrypted content of a pack is at most this.
 const PACK_CONTENT_BYTES_MAX: usize = PACK_BYTES + 2 * FRAME_RAW_BYTES_MAX + (1 << 20);
 
@@ -214,7 +216,7 @@ impl PartReader for Reader {
         let (span, raw) = self.frame_at(extent)?;
         let from = usize::try_from(extent.offset - span.raw_offset).expect("within a frame");
         let rest = (span.raw_length - from) as u64;
-        let length = rest.min(extent.length);
+        let length = rest.min(extent.length).min(PIECE_BYTES_MAX);
         let piece = raw.slice(from..from + usize::try_from(length).expect("within a frame"));
         if length == extent.length {
             self.extents.pop_front();
