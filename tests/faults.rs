@@ -19,8 +19,14 @@ mod state;
 #[path = "faults/target.rs"]
 mod target;
 
-use crate::support::lifeboat::Lifeboat;
+use std::path::Path;
+use std::process::Child;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::support::lifeboat::{Ended, Lifeboat, files, finish};
 use crate::support::postgres::TestServer;
+use crate::support::relay::Relay;
 
 /// Two related tables: enough rows to be more than one row, and few enough to be fast.
 const SMALL: &str = "
@@ -56,4 +62,43 @@ fn recovers(boat: &Lifeboat, targets: &[&str]) {
     assert_eq!(after.last().unwrap().1, targets, "the newest is at every target");
     boat.run(&["restore-test"]).expect(0);
     boat.assert_sound(targets);
+}
+
+/// Runs a backup of `app` that is held up in the middle, whatever the machine's pace: the rows of the table `last` are asked
+/// for only when `act` has returned. `backup` holds further lines of the job's `[backup]`.
+fn midway(server: &TestServer, boat: &Lifeboat, backup: &str, act: impl FnOnce(&Child)) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (held, is_held) = mpsc::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    server.psql("app", "create table if not exists last as select 1 as n");
+    let relay = {
+        let _entered = runtime.enter();
+        Relay::before(server.socket().join(".s.PGSQL.5432"), "COPY public.last", async move {
+            held.send(()).unwrap();
+            released.await.unwrap();
+        })
+    };
+    boat.job("app", &relay.url("app"), "", backup);
+    let running = boat.start(&["backup", "now"]);
+    if is_held.recv_timeout(Duration::from_mins(1)).is_err() {
+        panic!("the rows of `last` were never asked for: {:?}", finish(running));
+    }
+    act(&running);
+    release.send(()).unwrap();
+    let ended = finish(running);
+    boat.job("app", &server.url("app"), "", backup);
+    ended
+}
+
+/// Waits for the first pack at a target, and names it.
+fn first_pack(target: &Path) -> String {
+    let begun = Instant::now();
+    loop {
+        let is_pack = |path: &String| path.ends_with(".age");
+        if let Some(pack) = files(&target.join("packs")).into_keys().find(is_pack) {
+            return pack;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(1), "no pack came to {}", target.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{SMALL, bulk, recovers, server_with};
+use super::{SMALL, bulk, midway, recovers, server_with};
 use crate::support::lifeboat::{Lifeboat, finish};
 
 /// The moments are drawn from it: `LIFEBOAT_TEST_SEED`, else another one each time, shown when the test fails.
@@ -142,15 +142,8 @@ fn ctrl_c_cancels_a_backup_that_waits_in_bounded_time() {
 fn a_signal_in_the_middle_of_a_dump_or_a_restore_test_cancels_it_and_leaves_nothing() {
     let server = server_with(&format!("{SMALL}{}", bulk(30)));
     let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    let running = boat.start(&["backup", "now"]);
-    for _ in 0..5000 {
-        let sql = "select count(*) from pg_stat_activity where query like 'COPY%bulk%' and state = 'active'";
-        if server.psql("postgres", sql) != "0" {
-            break;
-        }
-    }
-    signal(&running, Signal::TERM);
-    finish(running).expect(130);
+    let ended = midway(&server, &boat, "", |running| signal(running, Signal::TERM));
+    ended.expect(130);
     assert_eq!(boat.roots("one").len(), 0);
     boat.assert_sound(&["one"]);
     boat.backup().expect(0);

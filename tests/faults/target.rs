@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use super::{SMALL, bulk, recovers, server_with};
-use crate::support::lifeboat::{Ended, Lifeboat, files, finish};
+use super::{SMALL, bulk, first_pack, midway, recovers, server_with};
+use crate::support::lifeboat::{Ended, Lifeboat, files};
 use crate::support::postgres::{TestServer, plain};
 
 /// More than one pack, so that a run is under way for a while.
@@ -60,25 +59,15 @@ fn a_full_target_among_two_is_left_behind_and_the_other_gets_the_snapshot() {
     boat.assert_sound(&["one", "two"]);
 }
 
-/// Starts a backup and calls `act` when its first pack has reached `target`.
-fn midway(boat: &Lifeboat, target: &Path, act: impl FnOnce()) -> Ended {
-    let running = boat.start(&["backup", "now"]);
-    for _ in 0..20_000 {
-        if files(&target.join("packs")).keys().any(|path| path.ends_with(".age")) {
-            act();
-            return finish(running);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("no pack came: {:?}", finish(running));
-}
-
 #[test]
 fn a_target_that_goes_away_midway_is_reported_and_not_made_anew() {
     let server = server_with(&bulk(LARGE));
     let boat = Lifeboat::with_job(&server, "app", &["one"]);
     let (one, away) = (boat.target("one"), boat.path().join("away"));
-    let ended = midway(&boat, &one, || std::fs::rename(&one, &away).unwrap());
+    let ended = midway(&server, &boat, "", |_| {
+        first_pack(&one);
+        std::fs::rename(&one, &away).unwrap();
+    });
     ended.refuses(1, &["`one`", "mounted"]);
     assert!(!one.exists(), "a target that was gone was made anew");
     boat.backup().refuses(1, &["mounted"]);
@@ -92,11 +81,7 @@ fn a_target_that_goes_away_midway_is_reported_and_not_made_anew() {
 fn a_pack_that_was_stored_and_is_gone_at_the_end_leaves_no_snapshot_that_names_it() {
     let server = server_with(&bulk(LARGE));
     let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    let lose = |target: &str| {
-        let packs = files(&boat.target(target).join("packs"));
-        std::fs::remove_file(packs.keys().find(|path| path.ends_with(".age")).unwrap()).unwrap();
-    };
-    let ended = midway(&boat, &boat.target("one"), || lose("one"));
+    let ended = midway(&server, &boat, "", |_| std::fs::remove_file(first_pack(&boat.target("one"))).unwrap());
     ended.refuses(1, &["`one` lagging", "lacks pack", "no snapshot was committed"]);
     assert_eq!(boat.roots("one"), Vec::<PathBuf>::new(), "a root was written before what it names was seen");
     recovers(&boat, &["one"]);
@@ -106,9 +91,11 @@ fn a_pack_that_was_stored_and_is_gone_at_the_end_leaves_no_snapshot_that_names_i
 fn one_of_two_targets_that_goes_away_midway_costs_its_copy_only_and_gets_the_next() {
     let server = server_with(&bulk(LARGE));
     let boat = Lifeboat::new(&["one", "two"]);
-    boat.job("app", &server.url("app"), "", "quorum = 1");
     let (two, away) = (boat.target("two"), boat.path().join("away"));
-    let ended = midway(&boat, &two, || std::fs::rename(&two, &away).unwrap());
+    let ended = midway(&server, &boat, "quorum = 1", |_| {
+        first_pack(&two);
+        std::fs::rename(&two, &away).unwrap();
+    });
     ended.expect(3).says(&["not every target took part"]);
     assert!(!two.exists());
     std::fs::rename(&away, &two).unwrap();
