@@ -80,9 +80,8 @@ fn midway(server: &TestServer, boat: &Lifeboat, backup: &str, act: impl FnOnce(&
     };
     boat.job("app", &relay.url("app"), "", backup);
     let running = boat.start(&["backup", "now"]);
-    if is_held.recv_timeout(Duration::from_mins(1)).is_err() {
-        panic!("the rows of `last` were never asked for: {:?}", finish(running));
-    }
+    let is_held = is_held.recv_timeout(Duration::from_mins(1));
+    assert!(is_held.is_ok(), "the rows of `last` were never asked for: {:?}", finish(running));
     act(&running);
     release.send(()).unwrap();
     let ended = finish(running);
