@@ -117,7 +117,14 @@ fn dumped() -> Dumped {
 }
 
 fn request(server: &TestServer, database: &str) -> LoadRequest {
-    LoadRequest { place: server.place(database), only: vec![], overwrite: vec![], programs: vec![], scratch: false }
+    LoadRequest {
+        place: server.place(database),
+        only: vec![],
+        overwrite: vec![],
+        programs: vec![],
+        scratch: false,
+        dry_run: false,
+    }
 }
 
 async fn run(dumped: &Dumped, request: &LoadRequest) -> Result<LoadReport, SourceError> {
@@ -366,7 +373,14 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
     let engine = lifeboat::scratch::registry::kind("postgres").unwrap();
     let lease = engine.lease(Some(&programs), &kind.needs(&record), &lease_request).await.unwrap();
     let place = lease.place("postgres");
-    let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], programs: vec![], scratch: true };
+    let load = LoadRequest {
+        place: place.clone(),
+        only: vec![],
+        overwrite: vec![],
+        programs: vec![],
+        scratch: true,
+        dry_run: false,
+    };
     let report = kind.load(&context, &record, store, &load).await.unwrap();
     assert_eq!(report.warnings, Vec::<String>::new());
 

@@ -56,8 +56,14 @@ impl Loaded {
             lanes: 2,
             work: work.path().to_owned(),
         };
-        let load =
-            LoadRequest { place: lease.place(""), only: vec![], overwrite: vec![], scratch: true, programs: vec![] };
+        let load = LoadRequest {
+            place: lease.place(""),
+            only: vec![],
+            overwrite: vec![],
+            scratch: true,
+            programs: vec![],
+            dry_run: false,
+        };
         let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
         kind(&record.kind).unwrap().load(&context, record, store, &load).await.unwrap();
         Self { snapshot, lease, context, _circle: circle, _folders: [root, work] }

@@ -113,6 +113,7 @@ impl Loaded {
             only: vec![],
             overwrite: vec![],
             scratch: true,
+            dry_run: false,
             programs: vec![],
         };
         let store: Arc<dyn PartStore> = Arc::clone(&self.snapshot.store) as _;

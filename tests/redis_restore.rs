@@ -76,6 +76,7 @@ async fn load_from(
         overwrite: own(overwrite),
         programs: vec![],
         scratch: false,
+        dry_run: false,
     };
     registry::kind("redis").unwrap().load(&context(), record, store, &request).await
 }
@@ -107,6 +108,7 @@ async fn everything_comes_back_as_it_was_and_a_second_restore_is_refused_until_i
     other.cli(&["SET", "short", "changed"]);
     other.cli(&["SET", "of-others", "x"]);
     let changed = prints(&other).await;
+    lifeboat.expect(2, &["restore", "kv", "--to", &other.url(), "--dry-run"]);
     let refused = lifeboat.expect(2, &["restore", "kv", "--to", &other.url()]);
     says(&refused, &["it holds", "keys in db0", "1 keys in db1", "functions", "--overwrite db0 db1 db10"]);
     let some = lifeboat.expect(2, &["restore", "kv", "--to", &other.url(), "--overwrite", "db0", "functions"]);

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::chain::{self, Head};
 use super::copies::{CopyOutcome, enough};
@@ -22,6 +23,9 @@ use crate::repository::pack::PACK_FILE_BYTES_MAX;
 use crate::repository::recipe::Meta;
 use crate::repository::root::{self, Needed, Root};
 use crate::repository::writer::Writer;
+
+/// Small objects of one target that are under way together: what they cost is waiting for its disk or its answer.
+const AT_ONCE: usize = 4;
 
 pub struct Commit<'a> {
     pub session: &'a Session,
@@ -159,9 +163,8 @@ impl Commit<'_> {
         others: &[OpenTarget],
         small: &[SealedObject],
     ) -> Result<(), OperationError> {
-        for object in small {
-            target.target.put(object).await?;
-        }
+        let puts = small.iter().map(|object| target.target.put(object));
+        stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         let mut held = list_packs(target).await?;
         let missing: Vec<_> = self.packs.iter().filter(|(name, size)| held.get(name) != Some(size)).collect();
         let cut = missing.iter().filter(|(name, _)| held.contains_key(name)).count();
@@ -185,7 +188,7 @@ impl Commit<'_> {
         held: &HashMap<ContentName, u64>,
         small: &[SealedObject],
     ) -> Result<(), OperationError> {
-        let absent = |what: &str| {
+        let absent = &|what: &str| {
             OperationError::new(
                 Class::Target,
                 format!("{} does not show {what} after it was stored", target.target.place()),
@@ -196,16 +199,13 @@ impl Commit<'_> {
                 return Err(absent(&format!("pack {}", name.hex())));
             }
         }
-        for metadata in self.metadata.iter().chain(small) {
-            let listed = target.target.list(metadata.key().as_str()).await?;
-            let shown = listed
-                .iter()
-                .any(|object| object.key == *metadata.key() && object.size == metadata.bytes().len() as u64);
-            if !shown {
-                return Err(absent(&format!("`{}`", metadata.key())));
-            }
-        }
-        Ok(())
+        let shown = self.metadata.iter().chain(small).map(|wanted| async move {
+            let listed = target.target.list(wanted.key().as_str()).await?;
+            let size = wanted.bytes().len() as u64;
+            let shown = listed.iter().any(|object| object.key == *wanted.key() && object.size == size);
+            if shown { Ok(()) } else { Err(absent(&format!("`{}`", wanted.key()))) }
+        });
+        stream::iter(shown).buffer_unordered(AT_ONCE).try_collect::<()>().await
     }
 }
 

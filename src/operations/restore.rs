@@ -129,12 +129,16 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
         files: vec![],
     };
     if dry_run {
+        outcome.warnings = match &request.to {
+            Destination::System(place) => load(session, request, &snapshot, place, true).await?.warnings,
+            Destination::Folder(folder) => refuse_full_folder(folder).map(|()| vec![])?,
+        };
         return Ok(outcome);
     }
     session.phase(job, "load", format!("{} from {}", human_bytes(outcome.bytes), target.target.place()));
     match &request.to {
         Destination::System(place) => {
-            let LoadReport { warnings, rows, .. } = load(session, request, &snapshot, place).await?;
+            let LoadReport { warnings, rows, .. } = load(session, request, &snapshot, place, false).await?;
             outcome.warnings = warnings;
             // What is chosen within a part is counted as it is loaded.
             if outcome.rows == 0 {
@@ -153,6 +157,7 @@ async fn load(
     request: &Request,
     snapshot: &OpenSnapshot,
     place: &Place,
+    dry_run: bool,
 ) -> Result<LoadReport, OperationError> {
     let work = WorkFolder::make(&session.config.state).await?;
     let context = Context {
@@ -168,6 +173,7 @@ async fn load(
         overwrite: request.overwrite.clone(),
         programs: program_folders(session, &request.job, &snapshot.recipe.meta.source)?,
         scratch: false,
+        dry_run,
     };
     let record = &snapshot.recipe.meta.source;
     let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
@@ -273,6 +279,7 @@ async fn write_files(
     folder: &Path,
 ) -> Result<Vec<PathBuf>, OperationError> {
     refuse_full_folder(folder)?;
+    std::fs::create_dir_all(folder).map_err(|why| cannot_write(folder, &why))?;
     let record = &snapshot.recipe.meta.source;
     let kind = kind(&record.kind)?;
     let mut files = vec![];
@@ -341,8 +348,10 @@ fn write_part(store: &dyn PartStore, name: &PartName, shape: Shape, path: &Path)
 }
 
 fn refuse_full_folder(folder: &Path) -> Result<(), OperationError> {
-    std::fs::create_dir_all(folder).map_err(|why| cannot_write(folder, &why))?;
-    let mut entries = std::fs::read_dir(folder).map_err(|why| cannot_write(folder, &why))?;
+    let mut entries = match std::fs::read_dir(folder) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|why| cannot_write(folder, &why))?,
+    };
     if entries.next().is_some() {
         return Err(OperationError::new(Class::Usage, format!("the folder `{}` is not empty", folder.display()))
             .hint("name a new or an empty folder; nothing was written"));

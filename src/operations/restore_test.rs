@@ -264,7 +264,14 @@ impl Test<'_> {
         let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
         let mut programs = lease.programs();
         programs.extend(restore::program_folders(self.session, &self.job.name, record)?);
-        let load = LoadRequest { place: place.clone(), only: vec![], overwrite: vec![], programs, scratch: true };
+        let load = LoadRequest {
+            place: place.clone(),
+            only: vec![],
+            overwrite: vec![],
+            programs,
+            scratch: true,
+            dry_run: false,
+        };
         self.session.phase(name, "load", record.summary.clone());
         let loading = Instant::now();
         let loaded = kind.load(context, record, Arc::clone(&store), &load).await;

@@ -137,6 +137,8 @@ pub struct LoadRequest {
     pub programs: Vec<std::path::PathBuf>,
     /// Scratch instances get roles and settings; a restore into a user's server gets what is missing and is told.
     pub scratch: bool,
+    /// Only look: refuse what a load would refuse before its first change, and warn of what it would warn of.
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Default, serde::Serialize)]

@@ -77,6 +77,17 @@ fn a_dry_run_says_what_would_be_restored_and_changes_nothing() {
     let folder = lifeboat.path("files");
     lifeboat.ok(&["restore", "shop", "--to", folder.to_str().unwrap(), "--dry-run"]).says(&["would restore"]);
     assert!(!folder.exists());
+    // What a restore would refuse, a dry run refuses.
+    let full = lifeboat.path("jobs");
+    lifeboat.run(&["restore", "shop", "--to", full.to_str().unwrap(), "--dry-run"]).expect(2).says(&["is not empty"]);
+    lifeboat.run(&["restore", "shop", "--to", &server.url("shop"), "--dry-run"]).expect(2).says(&["live source"]);
+    let nowhere = "postgres://postgres@%2Fnowhere/fresh";
+    lifeboat.run(&["restore", "shop", "--to", nowhere, "--dry-run"]).expect(1).says(&["/nowhere"]);
+    let table = ["restore", "shop", "--only", "orders", "--dry-run", "--to"];
+    lifeboat.run(&[&table[..], &[&server.url("shop")]].concat()).expect(2).says(&["orders", "it exists"]);
+    server.psql("postgres", "create database empty");
+    lifeboat.ok(&[&table[..], &[&server.url("empty")]].concat()).says(&["would restore"]);
+    assert_eq!(server.psql("empty", "select to_regclass('orders') is null"), "t");
     // Over what is there only when it is named.
     lifeboat
         .run(&["restore", "shop", "--to", &server.url("shop")])

@@ -5,6 +5,10 @@ use super::wire::quote_ident;
 
 /// The most that one range holds, heap and TOAST; at least half of it, for the number of blocks is a power of two.
 const RANGE_BYTES_MAX: u64 = 128 << 20;
+/// Smaller ranges than half of this are not worth a part of their own.
+const RANGE_BYTES_MIN: u64 = 32 << 20;
+/// While the last range is read the other sessions have nothing to do, so a table is cut into about so many at least.
+const RANGES_WANTED: u64 = 32;
 /// Postgres's default block size; another one only makes ranges smaller or larger.
 const BLOCK_BYTES: u64 = 8 << 10;
 /// TID range scans came with this version.
@@ -21,7 +25,7 @@ pub(super) struct Range {
 }
 
 /// Ranges of one table. Boundaries are multiples of a power of two of blocks, so the next backup of a table that grew at its end
-/// cuts at the same places; the last range is open, so rows that came after the size was taken are in it.
+/// cuts at the same places, or at every second of them; the last range is open, so rows that came after the size was taken are in it.
 pub(super) fn of(index: usize, table: &Table, server_version_num: u32) -> Vec<Range> {
     let bytes = table.heap_bytes + table.toast_bytes;
     let blocks = table.heap_bytes.div_ceil(BLOCK_BYTES);
@@ -30,7 +34,8 @@ pub(super) fn of(index: usize, table: &Table, server_version_num: u32) -> Vec<Ra
         return whole;
     }
     let bytes_per_block = bytes.div_ceil(blocks);
-    let step = prev_power_of_two((RANGE_BYTES_MAX / bytes_per_block).max(1));
+    let range_bytes = (bytes / RANGES_WANTED).clamp(RANGE_BYTES_MIN, RANGE_BYTES_MAX);
+    let step = prev_power_of_two((range_bytes / bytes_per_block).max(1));
     if blocks <= step {
         return whole;
     }
@@ -96,13 +101,24 @@ mod tests {
 
     #[test]
     fn a_table_that_grew_is_cut_at_the_same_blocks_and_the_last_range_is_open() {
-        let before = of(0, &table(300 << 20, 0), 150_000);
-        let after = of(0, &table(500 << 20, 0), 150_000);
+        let before = of(0, &table(100 << 20, 0), 150_000);
+        let after = of(0, &table(150 << 20, 0), 150_000);
         let cuts = |ranges: &[Range]| ranges.iter().filter_map(|range| range.blocks?.1).collect::<Vec<_>>();
-        assert_eq!(cuts(&before), [16384, 32768]);
-        assert_eq!(cuts(&after), [16384, 32768, 49152]);
-        assert_eq!(after.last().unwrap().blocks, Some((49152, None)));
-        assert_eq!(before.iter().map(|range| range.bytes).sum::<u64>(), 300 << 20);
+        assert_eq!(cuts(&before), [4096, 8192, 12288]);
+        assert_eq!(cuts(&after), [4096, 8192, 12288, 16384]);
+        assert_eq!(after.last().unwrap().blocks, Some((16384, None)));
+        assert_eq!(before.iter().map(|range| range.bytes).sum::<u64>(), 100 << 20);
+        let doubled = cuts(&of(0, &table(2 << 30, 0), 150_000));
+        assert_eq!((doubled[0], doubled.len()), (8192, 31));
+    }
+
+    #[test]
+    fn the_last_range_is_a_small_share_of_a_large_table_and_a_large_range_of_none() {
+        for gib in [1, 3, 10, 1000] {
+            let ranges = of(0, &table(gib << 30, 0), 150_000);
+            let largest = ranges.iter().map(|range| range.bytes).max().unwrap();
+            assert!(ranges.len() >= 16 && largest <= RANGE_BYTES_MAX, "{gib} GiB: {} of {largest}", ranges.len());
+        }
     }
 
     #[test]

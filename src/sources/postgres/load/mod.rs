@@ -76,6 +76,10 @@ pub async fn load(
     }
     let bytes = targets.iter().map(|target| target.database.size_bytes).sum();
     place::check_disk(&mut maintenance, bytes).await?;
+    if request.dry_run {
+        maintenance.close().await;
+        return Ok(report);
+    }
     if let Some(part) = &details.globals {
         phase(context, "roles and settings");
         report.warnings.extend(globals::apply(&mut maintenance, &store, part, request.scratch).await?);

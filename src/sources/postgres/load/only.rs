@@ -45,6 +45,10 @@ pub(super) async fn load(
     let part = database.archive.as_ref().ok_or_else(|| {
         refused("the tables asked for", "the snapshot holds no definitions", "restore them into a folder: `--to DIR`")
     })?;
+    if request.dry_run {
+        connection.close().await;
+        return Ok(LoadReport::default());
+    }
     let archive = Archive::fetch(context, store, part, &client).await?;
     let (pre, post) = (archive.sql(Section::Pre).await?, archive.sql(Section::Post).await?);
     let failed = |error| trouble::wire(format!("postgres {}", options.place()), error);

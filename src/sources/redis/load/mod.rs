@@ -55,6 +55,9 @@ pub(super) async fn load(
     let parts = parts(&details, &choice)?;
     let wanted = Wanted { record, details: &details, choice: &choice, into, overwrite: &request.overwrite };
     let ready = place::look(context, &options, &wanted).await?;
+    if request.dry_run {
+        return Ok(LoadReport { warnings: ready.warnings, ..LoadReport::default() });
+    }
     let load = Load { context, store, choice, into, parts, place: options.place(), several: details.shards.len() > 1 };
     load.run(ready).await
 }
