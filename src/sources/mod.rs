@@ -4,6 +4,7 @@
 //! system, or decide where its bytes go. Memory: a few blocks for each lane, bounded in [`bridge`].
 
 pub mod bridge;
+mod network;
 pub mod postgres;
 pub mod redis;
 pub mod registry;

@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::CancelHandle;
 use super::rows::{Row, Rows};
-use super::stream::{Socket, Watch};
+use super::stream::Socket;
 use super::{
     ConnectOptions, CopyIn, CopyOut, Host, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES, ServerError, WireError, auth, copy,
     tls,
 };
+use crate::sources::network::Watch;
 
 /// How long a COPY lets bytes gather: too short for the server to fill the socket's buffer (about 140 KiB of an ordinary unix
 /// socket) and to wait for us, long enough for several of its pieces.
@@ -390,7 +391,7 @@ impl Connection {
             match Pin::new(&mut self.socket).poll_read(context, &mut room) {
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(room.filled().len())),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(WireError::Broken(error.to_string()))),
-                Poll::Pending => self.watch.poll(context).map(Err),
+                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
             }
         })
         .await?;
@@ -494,7 +495,7 @@ impl Connection {
         while !data.is_empty() {
             let written = poll_fn(|context| match Pin::new(&mut self.socket).poll_write(context, data) {
                 Poll::Ready(result) => Poll::Ready(result.map_err(|error| WireError::Broken(error.to_string()))),
-                Poll::Pending => self.watch.poll(context).map(Err),
+                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
             })
             .await?;
             if written == 0 {
@@ -505,7 +506,7 @@ impl Connection {
         }
         poll_fn(|context| match Pin::new(&mut self.socket).poll_flush(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|error| WireError::Broken(error.to_string()))),
-            Poll::Pending => self.watch.poll(context).map(Err),
+            Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
         })
         .await
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorFields;
 
+use crate::sources::network::Ended;
+
 /// An error that the server reported, with the fields that a person or a decision needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerError {
@@ -72,6 +74,15 @@ pub enum WireError {
     Pooled(String),
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<Ended> for WireError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Cancelled => Self::Cancelled,
+            Ended::Stalled { secs } => Self::Stalled { secs },
+        }
+    }
 }
 
 impl WireError {

@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::reply::{Decoder, Value, encode, error_of};
-use super::stream::{self, Socket, Watch};
+use super::stream::{self, Socket};
 use super::{ConnectOptions, READ_BUFFER_BYTES, REPLY_BYTES_MAX, ServerError, WINDOW, WireError};
+use crate::sources::network::Watch;
 
 /// Commands are gathered up to this many bytes before they are sent.
 const GATHER_BYTES: usize = 64 << 10;
@@ -232,7 +233,7 @@ impl Connection {
             match Pin::new(&mut self.socket).poll_read(context, &mut room) {
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(room.filled().len())),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(WireError::Broken(error.to_string()))),
-                Poll::Pending => self.watch.poll(context).map(Err),
+                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
             }
         })
         .await?;
@@ -258,7 +259,7 @@ impl Connection {
         while !data.is_empty() {
             let written = poll_fn(|context| match Pin::new(&mut self.socket).poll_write(context, data) {
                 Poll::Ready(result) => Poll::Ready(result.map_err(broken)),
-                Poll::Pending => self.watch.poll(context).map(Err),
+                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
             })
             .await?;
             if written == 0 {
@@ -269,7 +270,7 @@ impl Connection {
         }
         poll_fn(|context| match Pin::new(&mut self.socket).poll_flush(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(broken)),
-            Poll::Pending => self.watch.poll(context).map(Err),
+            Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
         })
         .await
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sources::network::Ended;
+
 /// The errors that decide what happens next; the first word of the server's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -120,6 +122,15 @@ pub enum WireError {
     NotReady { secs: u64, why: String },
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<Ended> for WireError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Cancelled => Self::Cancelled,
+            Ended::Stalled { secs } => Self::Stalled { secs },
+        }
+    }
 }
 
 impl WireError {
