@@ -12,7 +12,7 @@ use url::{Position, Url};
 pub use super::init_facts::{MomentColumn, PostgresIntrospection, TableFacts};
 use super::init_text::{job_file, job_name, lifeboat_file, target_table};
 use crate::config::redact_text;
-use crate::domain::{Secret, with_host};
+use crate::domain::{Secret, percent_decoded, with_host};
 
 /// Readable by everybody, as configuration is.
 const PUBLIC: u32 = 0o644;
@@ -120,7 +120,7 @@ pub fn split_password(url: &str) -> Result<(String, Option<Secret>), InitError> 
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
         return Err(InitError::Url("must start with `postgres://`".into()));
     }
-    let mut password = parsed.password().map(percent_decoded).transpose()?;
+    let mut password = parsed.password().map(password_of).transpose()?;
     if password.is_some() {
         parsed.set_password(None).map_err(|()| InitError::Url("has a password but no host".into()))?;
     }
@@ -128,7 +128,7 @@ pub fn split_password(url: &str) -> Result<(String, Option<Secret>), InitError> 
     if let Some(query) = parsed.query().map(str::to_owned) {
         let (secret, kept): (Vec<&str>, Vec<&str>) = query.split('&').partition(|pair| pair.starts_with("password="));
         if let Some(pair) = secret.first() {
-            password = Some(percent_decoded(&pair["password=".len()..])?);
+            password = Some(password_of(&pair["password=".len()..])?);
             parsed.set_query(Some(kept.join("&")).filter(|query| !query.is_empty()).as_deref());
         }
     }
@@ -143,21 +143,9 @@ pub fn split_password(url: &str) -> Result<(String, Option<Secret>), InitError> 
     Ok((clean, password.map(Secret::new)))
 }
 
-fn percent_decoded(text: &str) -> Result<String, InitError> {
-    let refusal = || InitError::Url("has a password whose `%` escapes are wrong".into());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2).ok_or_else(refusal)?;
-        bytes.extend(hex::decode(digits).map_err(|_| refusal())?);
-        rest = tail;
-    }
-    String::from_utf8(bytes).map_err(|_| refusal())
+fn password_of(text: &str) -> Result<String, InitError> {
+    let bytes = percent_decoded(text).and_then(|bytes| String::from_utf8(bytes).ok());
+    bytes.ok_or_else(|| InitError::Url("has a password whose `%` escapes are wrong".into()))
 }
 
 /// Decides what to write. Touches nothing.

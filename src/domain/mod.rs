@@ -22,7 +22,7 @@ pub use ids::{JobName, RunId, SnapshotId, TargetName, WriterId};
 pub use names::Names;
 pub use object::{ObjectKey, SealedObject};
 pub use part::{DIGEST_BYTES, PartName, Shape};
-pub use place::{Place, ScratchNeeds, with_host};
+pub use place::{Place, ScratchNeeds, percent_decoded, with_host};
 pub use progress::{Event, Progress};
 pub use record::{Gap, SourceRecord};
 pub use secret::Secret;

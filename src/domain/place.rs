@@ -27,6 +27,21 @@ pub fn with_host(url: &str) -> Cow<'_, str> {
     }
 }
 
+/// The bytes of a part of a URL; `None` where a `%` is not followed by two hexadecimal digits.
+pub fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.extend(hex::decode(digits).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    Some(bytes)
+}
+
 /// What a scratch instance must offer to hold one snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ScratchNeeds {
@@ -105,6 +120,14 @@ mod tests {
             ["postgres:///db?host=/u@:1", "postgres://u@h/db", "postgres://%2Fdir/db", "postgres://[::1]:1/d", "x"]
         {
             assert_eq!(with_host(url), url);
+        }
+    }
+
+    #[test]
+    fn escapes_are_read_as_bytes_and_a_broken_one_is_refused() {
+        assert_eq!(percent_decoded("%2Ftmp/a%20b%ff").unwrap(), b"/tmp/a b\xff");
+        for broken in ["%", "a%2", "%zz", "%+1"] {
+            assert_eq!(percent_decoded(broken), None, "{broken}");
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 use super::expectation::{self, Answer, Bound, Expectation, expectations, judge};
 use super::{Check, Restored};
 use crate::config::{ConfigError, Section};
+use crate::domain::percent_decoded;
 use crate::domain::verdict::CheckResult;
 
 /// A check that needs longer asks too much of a scratch instance.
@@ -228,19 +229,7 @@ fn number_is_all(value: &str) -> bool {
 fn socket(url: &str) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let path = url.strip_prefix("unix://")?.split('?').next()?;
-    let mut bytes = vec![];
-    let mut rest = path.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            let (digits, after) = rest.split_first_chunk::<2>()?;
-            bytes.extend(hex::decode(digits).ok()?);
-            rest = after;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    Some(std::ffi::OsString::from_vec(bytes).into())
+    Some(std::ffi::OsString::from_vec(percent_decoded(path)?).into())
 }
 
 /// What a server answers, as far as a check needs to know.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::CancelHandle;
@@ -20,7 +20,7 @@ use super::{
     ConnectOptions, CopyIn, CopyOut, Host, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES, ServerError, WireError, auth, copy,
     tls,
 };
-use crate::sources::network::Watch;
+use crate::sources::network::{Ended, Watch};
 
 /// How long a COPY lets bytes gather: too short for the server to fill the socket's buffer (about 140 KiB of an ordinary unix
 /// socket) and to wait for us, long enough for several of its pieces.
@@ -240,7 +240,6 @@ impl Connection {
             return Err(WireError::Broken("an earlier statement was not read to its end".to_owned()));
         }
         self.ready = false;
-        self.watch.restart();
         self.write(|buffer| frontend::query(sql, buffer)).await
     }
 
@@ -385,19 +384,7 @@ impl Connection {
     /// Reads at least one byte more. The buffer grows only when one message fills it.
     pub(super) async fn fill(&mut self) -> Result<(), WireError> {
         self.make_room()?;
-        self.watch.restart();
-        let read = poll_fn(|context| {
-            let mut room = ReadBuf::new(&mut self.buffer[self.end..]);
-            match Pin::new(&mut self.socket).poll_read(context, &mut room) {
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(room.filled().len())),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(WireError::Broken(error.to_string()))),
-                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
-            }
-        })
-        .await?;
-        if read == 0 {
-            return Err(WireError::Broken("the server closed it".to_owned()));
-        }
+        let read = self.watch.read(&mut self.socket, &mut self.buffer[self.end..]).await?;
         self.end += read;
         self.last_read = read;
         Ok(())
@@ -463,9 +450,9 @@ impl Connection {
     }
 
     pub(super) async fn write_all(&mut self, data: &[u8]) -> Result<(), WireError> {
-        match self.write_bytes(data).await {
-            Err(WireError::Broken(why)) => Err(self.last_words(why).await),
-            result => result,
+        match self.watch.write_all(&mut self.socket, data).await {
+            Err(Ended::Broken(why)) => Err(self.last_words(why).await),
+            result => Ok(result?),
         }
     }
 
@@ -488,27 +475,6 @@ impl Connection {
             None
         };
         tokio::time::timeout(LAST_WORDS_LIMIT, said).await.ok().flatten()
-    }
-
-    async fn write_bytes(&mut self, mut data: &[u8]) -> Result<(), WireError> {
-        self.watch.restart();
-        while !data.is_empty() {
-            let written = poll_fn(|context| match Pin::new(&mut self.socket).poll_write(context, data) {
-                Poll::Ready(result) => Poll::Ready(result.map_err(|error| WireError::Broken(error.to_string()))),
-                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
-            })
-            .await?;
-            if written == 0 {
-                return Err(WireError::Broken("the server takes no more bytes".to_owned()));
-            }
-            data = &data[written..];
-            self.watch.restart();
-        }
-        poll_fn(|context| match Pin::new(&mut self.socket).poll_flush(context) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(|error| WireError::Broken(error.to_string()))),
-            Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
-        })
-        .await
     }
 }
 

@@ -28,6 +28,8 @@ pub use pooler::refuse_transaction_pooling;
 pub use quote::{quote_ident, quote_literal, quote_qualified};
 pub use rows::Row;
 
+pub use crate::sources::network::tls::TlsFiles;
+
 /// What one read may bring; also what a connection holds.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Postgres itself bounds a message to 1 GiB.

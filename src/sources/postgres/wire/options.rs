@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::WireError;
+use super::{TlsFiles, WireError};
 use crate::domain::{Secret, with_host};
+use crate::sources::network::urls::{self, without_password};
 use crate::system::process::Program;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -37,10 +38,7 @@ pub struct ConnectOptions {
     pub database: String,
     pub password: Option<Secret>,
     pub tls: TlsMode,
-    /// PEM; without it the system's roots.
-    pub root_cert: Option<PathBuf>,
-    pub client_cert: Option<PathBuf>,
-    pub client_key: Option<PathBuf>,
+    pub files: TlsFiles,
     pub connect_timeout: Duration,
     /// How long a read may wait for the next byte; `None` waits for ever.
     pub stall_timeout: Option<Duration>,
@@ -58,7 +56,7 @@ impl ConnectOptions {
         if !matches!(parsed.scheme(), "postgres" | "postgresql") {
             return Err(bad("it does not start with `postgres://`"));
         }
-        let text = |raw: &str| percent_decode(raw).ok_or_else(|| bad("its percent-encoding is not UTF-8"));
+        let text = |raw: &str| urls::text(raw).ok_or_else(|| bad("its percent-encoding is not UTF-8"));
         let mut options = Self {
             host: host_of(&text(parsed.host_str().unwrap_or("localhost"))?),
             port: parsed.port().unwrap_or(5432),
@@ -66,9 +64,7 @@ impl ConnectOptions {
             database: text(parsed.path().trim_start_matches('/'))?,
             password,
             tls: TlsMode::Prefer,
-            root_cert: None,
-            client_cert: None,
-            client_key: None,
+            files: TlsFiles::default(),
             connect_timeout: CONNECT_TIMEOUT,
             stall_timeout: Some(STALL_TIMEOUT),
             application_name: "lifeboat".to_owned(),
@@ -89,7 +85,7 @@ impl ConnectOptions {
         }
         if matches!(options.host, Host::Unix(_)) {
             options.tls = TlsMode::Disable;
-        } else if options.root_cert.is_some() && options.tls == TlsMode::Require {
+        } else if options.files.ca.is_some() && options.tls == TlsMode::Require {
             // libpq: whoever names a root certificate wants it checked.
             options.tls = TlsMode::VerifyCa;
         }
@@ -104,9 +100,9 @@ impl ConnectOptions {
             "dbname" => value.clone_into(&mut self.database),
             "application_name" => value.clone_into(&mut self.application_name),
             "sslrootcert" if value == "system" => {}
-            "sslrootcert" => self.root_cert = Some(PathBuf::from(value)),
-            "sslcert" => self.client_cert = Some(PathBuf::from(value)),
-            "sslkey" => self.client_key = Some(PathBuf::from(value)),
+            "sslrootcert" => self.files.ca = Some(PathBuf::from(value)),
+            "sslcert" => self.files.cert = Some(PathBuf::from(value)),
+            "sslkey" => self.files.key = Some(PathBuf::from(value)),
             "connect_timeout" => {
                 let secs: u64 = value.parse().map_err(|_| format!("`connect_timeout` is `{value}`"))?;
                 self.connect_timeout = Duration::from_secs(secs.max(2));
@@ -171,9 +167,8 @@ impl ConnectOptions {
             .env("PGAPPNAME", &self.application_name)
             .env("PGCONNECT_TIMEOUT", self.connect_timeout.as_secs().to_string())
             .env("PGSSLMODE", mode);
-        let files =
-            [("PGSSLROOTCERT", &self.root_cert), ("PGSSLCERT", &self.client_cert), ("PGSSLKEY", &self.client_key)];
-        for (name, file) in files {
+        let TlsFiles { ca, cert, key } = &self.files;
+        for (name, file) in [("PGSSLROOTCERT", ca), ("PGSSLCERT", cert), ("PGSSLKEY", key)] {
             if let Some(file) = file {
                 program = program.env(name, file.display().to_string());
             }
@@ -197,29 +192,6 @@ fn host_of(text: &str) -> Host {
         Host::Tcp("localhost".to_owned())
     } else {
         Host::Tcp(text.trim_start_matches('[').trim_end_matches(']').to_owned())
-    }
-}
-
-fn percent_decode(raw: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let pair = [rest.next()?, rest.next()?];
-            bytes.extend(hex::decode(pair).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// For error texts: whatever stands between the user's name and the `@` goes.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.split_once('@') {
-        Some((login, place)) => format!("{scheme}://{}@{place}", login.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
     }
 }
 

@@ -1,21 +1,17 @@
 //! TLS by rustls, with libpq's meanings of `sslmode`.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 
 use super::stream::Socket;
 use super::{ConnectOptions, Host, TlsMode, WireError};
+use crate::sources::network::tls;
 
 /// Asks the server for TLS as the protocol does (one request, one byte back) and upgrades the socket.
 pub(super) async fn negotiate(mut socket: Socket, options: &ConnectOptions) -> Result<Socket, WireError> {
@@ -40,34 +36,15 @@ pub(super) async fn negotiate(mut socket: Socket, options: &ConnectOptions) -> R
         return Err(fail("only a plain TCP connection can be upgraded".to_owned()));
     };
     let config = client_config(options).map_err(&fail)?;
-    let server = ServerName::try_from(name.clone()).map_err(|error| fail(error.to_string()))?;
-    let stream =
-        TlsConnector::from(Arc::new(config)).connect(server, stream).await.map_err(|error| fail(error.to_string()))?;
+    let stream = tls::connect(stream, name, config).await.map_err(fail)?;
     Ok(Socket::Tls(Box::new(stream)))
 }
 
 fn client_config(options: &ConnectOptions) -> Result<ClientConfig, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = tls::provider();
     let verifier = Arc::new(Verifier::new(options, &provider)?);
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier);
-    match (&options.client_cert, &options.client_key) {
-        (Some(cert), Some(key)) => {
-            let chain = certificates(cert)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("`{}`: {error}", key.display()))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())
-        }
-        (None, None) => Ok(builder.with_no_client_auth()),
-        _ => Err("`sslcert` and `sslkey` go together".to_owned()),
-    }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let fail = |error: rustls_pki_types::pem::Error| format!("`{}`: {error}", file.display());
-    CertificateDer::pem_file_iter(file).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)
+    let builder = tls::builder(provider)?.dangerous().with_custom_certificate_verifier(verifier);
+    options.files.authenticate(builder, "`sslcert` and `sslkey`")
 }
 
 /// Checks as much as `sslmode` asks for: nothing (`prefer`, `require`), the chain (`verify-ca`), the name too (`verify-full`).
@@ -84,18 +61,8 @@ impl Verifier {
         if !name && options.tls != TlsMode::VerifyCa {
             return Ok(Self { chain: None, name, provider: Arc::clone(provider) });
         }
-        let mut roots = RootCertStore::empty();
-        match &options.root_cert {
-            Some(file) => {
-                for certificate in certificates(file)? {
-                    roots.add(certificate).map_err(|error| format!("`{}`: {error}", file.display()))?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        let roots = Arc::new(options.files.roots()?);
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
             .build()
             .map_err(|error| format!("no root certificates: {error}; name them with `sslrootcert`"))?;
         Ok(Self { chain: Some(chain), name, provider: Arc::clone(provider) })

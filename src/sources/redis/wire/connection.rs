@@ -1,11 +1,7 @@
 //! One session: login, commands one by one or pipelined within a window, and the raw stream under a transfer.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::reply::{Decoder, Value, encode, error_of};
@@ -152,7 +148,7 @@ impl Connection {
 
     /// Sends commands that are encoded already, or a piece of one; [`Connection::expect`] says what will be answered.
     pub(in crate::sources::redis) async fn send(&mut self, encoded: &[u8]) -> Result<(), WireError> {
-        self.write_all(encoded).await
+        Ok(self.watch.write_all(&mut self.socket, encoded).await?)
     }
 
     /// One more reply is to come, to the command of this name.
@@ -227,19 +223,7 @@ impl Connection {
         if self.end == self.buffer.len() {
             return Err(WireError::Protocol("a line longer than the read buffer".to_owned()));
         }
-        self.watch.restart();
-        let read = poll_fn(|context| {
-            let mut room = ReadBuf::new(&mut self.buffer[self.end..]);
-            match Pin::new(&mut self.socket).poll_read(context, &mut room) {
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(room.filled().len())),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(WireError::Broken(error.to_string()))),
-                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
-            }
-        })
-        .await?;
-        if read == 0 {
-            return Err(WireError::Broken("the server closed it".to_owned()));
-        }
+        let read = self.watch.read(&mut self.socket, &mut self.buffer[self.end..]).await?;
         self.end += read;
         Ok(())
     }
@@ -247,32 +231,10 @@ impl Connection {
     /// Sends what was queued.
     pub(in crate::sources::redis) async fn flush(&mut self) -> Result<(), WireError> {
         let out = std::mem::take(&mut self.out);
-        let sent = self.write_all(&out).await;
+        let sent = self.watch.write_all(&mut self.socket, &out).await;
         self.out = out;
         self.out.clear();
-        sent
-    }
-
-    async fn write_all(&mut self, mut data: &[u8]) -> Result<(), WireError> {
-        let broken = |error: std::io::Error| WireError::Broken(error.to_string());
-        self.watch.restart();
-        while !data.is_empty() {
-            let written = poll_fn(|context| match Pin::new(&mut self.socket).poll_write(context, data) {
-                Poll::Ready(result) => Poll::Ready(result.map_err(broken)),
-                Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
-            })
-            .await?;
-            if written == 0 {
-                return Err(WireError::Broken("the server takes no more bytes".to_owned()));
-            }
-            data = &data[written..];
-            self.watch.restart();
-        }
-        poll_fn(|context| match Pin::new(&mut self.socket).poll_flush(context) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(broken)),
-            Poll::Pending => self.watch.poll(context).map(|ended| Err(ended.into())),
-        })
-        .await
+        Ok(sent?)
     }
 }
 

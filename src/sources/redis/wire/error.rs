@@ -129,6 +129,7 @@ impl From<Ended> for WireError {
         match ended {
             Ended::Cancelled => Self::Cancelled,
             Ended::Stalled { secs } => Self::Stalled { secs },
+            Ended::Broken(why) => Self::Broken(why),
         }
     }
 }

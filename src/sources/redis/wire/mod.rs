@@ -17,9 +17,11 @@ mod tls;
 
 pub use connection::Connection;
 pub use error::{Code, ServerError, WireError};
-pub use options::{ConnectOptions, Host, TlsFiles};
+pub use options::{ConnectOptions, Host};
 pub use reply::Value;
 pub(in crate::sources::redis) use reply::encode;
+
+pub use crate::sources::network::tls::TlsFiles;
 
 /// What one read may bring; also what a connection holds.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::WireError;
+use super::{TlsFiles, WireError};
 use crate::domain::Secret;
+use crate::sources::network::urls::{self, without_password};
 
 const PORT: u16 = 6379;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -21,15 +22,6 @@ pub enum Host {
     },
     /// The socket itself.
     Unix(PathBuf),
-}
-
-/// The certificates of a `rediss://` connection, PEM files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Without it the system's roots.
-    pub ca: Option<PathBuf>,
-    pub cert: Option<PathBuf>,
-    pub key: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +47,7 @@ impl ConnectOptions {
     pub fn parse(url: &str, password: Option<Secret>) -> Result<Self, WireError> {
         let bad = |why: &str| WireError::Url { url: without_password(url), why: why.to_owned() };
         let parsed = Url::parse(url).map_err(|error| bad(&error.to_string()))?;
-        let text = |raw: &str| percent_decode(raw).ok_or_else(|| bad("its percent-encoding is not UTF-8"));
+        let text = |raw: &str| urls::text(raw).ok_or_else(|| bad("its percent-encoding is not UTF-8"));
         let mut database = None;
         let (host, tls) = match parsed.scheme() {
             "redis" | "valkey" | "rediss" | "valkeys" => {
@@ -141,29 +133,6 @@ impl ConnectOptions {
             Host::Unix(path) => Some(path),
             Host::Tcp { .. } => None,
         }
-    }
-}
-
-fn percent_decode(raw: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let pair = [rest.next()?, rest.next()?];
-            bytes.extend(hex::decode(pair).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// For error texts: whatever stands between the user's name and the last `@` goes.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((login, place)) => format!("{scheme}://{}@{place}", login.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
     }
 }
 
