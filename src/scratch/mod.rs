@@ -7,11 +7,14 @@
 
 pub mod folder;
 mod guard;
+mod policy;
 pub mod postgres;
+mod private;
 pub mod redis;
 pub mod registry;
 
 use std::fmt::Write as _;
+use std::future::Future;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -85,6 +88,18 @@ impl ScratchError {
     #[expect(clippy::needless_pass_by_value, reason = "errors are handed over by `map_err`")]
     pub(crate) fn failed(what: impl Into<String>, why: impl ToString) -> Self {
         Self::Failed { what: what.into(), why: why.to_string() }
+    }
+}
+
+/// Leases by `start`, unless the request is cancelled first; whatever was started by then ends as that future is dropped.
+async fn unless_cancelled<L: Lease + 'static>(
+    request: &LeaseRequest,
+    start: impl Future<Output = Result<L, ScratchError>> + Send,
+) -> Result<Box<dyn Lease>, ScratchError> {
+    tokio::select! {
+        biased;
+        () = request.cancel.cancelled() => Err(ScratchError::Cancelled),
+        leased = start => leased.map(|lease| Box::new(lease) as Box<dyn Lease>),
     }
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 pub use policy::PostgresScratchPolicy;
 
-use super::{Lease, LeaseRequest, ScratchError, ScratchKind};
+use super::{Lease, LeaseRequest, ScratchError, ScratchKind, unless_cancelled};
 use crate::config::{ConfigError, Section};
 use crate::domain::ScratchNeeds;
 
@@ -38,31 +38,10 @@ impl ScratchKind for PostgresScratch {
         needs: &ScratchNeeds,
         request: &LeaseRequest,
     ) -> Result<Box<dyn Lease>, ScratchError> {
-        let policy = match section {
-            Some(section) => PostgresScratchPolicy::parse(section)
-                .map_err(|error| ScratchError::failed("`[scratch.postgres]`", error))?,
-            None => PostgresScratchPolicy::default(),
-        };
-        lease(&policy, needs, request).await
-    }
-}
-
-/// Starts a private server, or takes the one that the policy names, and shows that it offers what is needed.
-pub async fn lease(
-    policy: &PostgresScratchPolicy,
-    needs: &ScratchNeeds,
-    request: &LeaseRequest,
-) -> Result<Box<dyn Lease>, ScratchError> {
-    let start = async {
+        let policy = policy::RULES.policy_of(section, PostgresScratchPolicy::parse)?;
         match &policy.url {
-            Some(url) => named::lease(url, policy, needs, request).await.map(|lease| Box::new(lease) as Box<dyn Lease>),
-            None => server::lease(policy, needs, request).await.map(|lease| Box::new(lease) as Box<dyn Lease>),
+            Some(url) => unless_cancelled(request, named::lease(url, &policy, needs, request)).await,
+            None => unless_cancelled(request, server::lease(&policy, needs, request)).await,
         }
-    };
-    // Whatever was started by then ends as the future is dropped.
-    tokio::select! {
-        biased;
-        () = request.cancel.cancelled() => Err(ScratchError::Cancelled),
-        leased = start => leased,
     }
 }

@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, SecretRef, Section};
-use crate::domain::parse_bytes;
+use crate::scratch::policy::{LOAD_TIMEOUT, Rules};
 
 const MEMORY_BYTES: u64 = 1 << 30;
-const MEMORY_BYTES_MIN: u64 = 128 << 20;
-const LOAD_TIMEOUT: Duration = Duration::from_hours(12);
+
+pub(super) const RULES: Rules =
+    Rules { engine: "postgres", fixed: &FIXED, instead: None, marks: "_.", memory_mebibytes_min: 128 };
 
 /// What would let the instance out of its folder, or us lose it.
 const FIXED: [&str; 9] = [
@@ -86,51 +87,26 @@ impl Default for PostgresScratchPolicy {
 impl PostgresScratchPolicy {
     pub fn parse(section: &Section) -> Result<Self, ConfigError> {
         let raw: RawPolicy = section.parse()?;
-        let mut policy = Self { url: raw.url, password: raw.password, programs: raw.programs, ..Self::default() };
-        for (name, value) in raw.settings {
-            let value = match value {
-                Value::Bool(value) => if value { "on" } else { "off" }.to_owned(),
-                Value::Integer(value) => value.to_string(),
-                Value::Number(value) => value.to_string(),
-                Value::Text(value) => value,
-            };
-            check_setting(&name, &value)?;
-            policy.settings.insert(name, value);
-        }
-        if let Some(text) = raw.memory {
-            let bytes = parse_bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
-            policy.memory_bytes = bytes
-                .ok_or_else(|| bad(&format!("`memory = \"{text}\"` is not a size of at least 128MiB, as `1GiB`")))?;
-            policy.memory_enforced = true;
-        }
-        if let Some(text) = raw.load_timeout {
-            let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-            policy.load_timeout = span
-                .filter(|span| !span.is_zero())
-                .ok_or_else(|| bad(&format!("`load_timeout = \"{text}\"` is not a time span, as `90m` or `4h`")))?;
-        }
+        let text = |(name, value)| match value {
+            Value::Bool(value) => (name, if value { "on" } else { "off" }.to_owned()),
+            Value::Integer(value) => (name, value.to_string()),
+            Value::Number(value) => (name, value.to_string()),
+            Value::Text(value) => (name, value),
+        };
+        let policy = Self {
+            settings: RULES.settings(raw.settings.into_iter().map(text))?,
+            url: raw.url,
+            password: raw.password,
+            memory_enforced: raw.memory.is_some(),
+            memory_bytes: raw.memory.map_or(Ok(MEMORY_BYTES), |text| RULES.memory(&text))?,
+            load_timeout: raw.load_timeout.map_or(Ok(LOAD_TIMEOUT), |text| RULES.load_timeout(&text))?,
+            programs: raw.programs,
+        };
         if policy.password.is_some() && policy.url.is_none() {
-            return Err(bad("`password` belongs to `url`, and there is none"));
+            return Err(RULES.bad("`password` belongs to `url`, and there is none"));
         }
         Ok(policy)
     }
-}
-
-fn check_setting(name: &str, value: &str) -> Result<(), ConfigError> {
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {
-        return Err(bad(&format!("`{name}` is not the name of a server setting")));
-    }
-    if FIXED.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err(bad(&format!("`{name}` is set by Lifeboat: a scratch server stays in its own folder")));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(bad(&format!("the value of `{name}` holds a control character")));
-    }
-    Ok(())
-}
-
-fn bad(why: &str) -> ConfigError {
-    ConfigError { rendered: format!("in `[scratch.postgres]`: {why}") }
 }
 
 #[cfg(test)]

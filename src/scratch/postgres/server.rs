@@ -8,72 +8,57 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use rustix::process::Signal;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use tokio::time::Instant;
 
 use super::programs::Programs;
 use super::{PostgresScratchPolicy, checks, programs};
 use crate::domain::{Place, ScratchNeeds};
-use crate::scratch::folder::Folder;
-use crate::scratch::guard;
-use crate::scratch::{Lease, LeaseRequest, ScratchError, percent};
-use crate::system::process::{Program, Running, StdinKind};
+use crate::scratch::private::{self, Engine, PrivateServer};
+use crate::scratch::{LeaseRequest, ScratchError, guard, percent};
+use crate::system::process::Program;
 use crate::system::user::{self, ServerUser};
 
 /// `initdb` does not quote what it is given, so a role of another name is made first and renamed.
 const BOOTSTRAP: &str = "lifeboat_bootstrap";
 const INITDB_LIMIT: Duration = Duration::from_mins(3);
-const START_LIMIT: Duration = Duration::from_mins(2);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
-const READY_POLL: Duration = Duration::from_millis(10);
 /// Connections: the loader's lanes, the dump's, the checks'.
 const CONNECTIONS_MAX: u64 = 40;
-/// What a server process maps beside its buffers and its work memory.
-const PROCESS_OVERHEAD_BYTES: u64 = 512 << 20;
 
-pub(super) struct ServerLease {
-    // Ends before the folder goes: fields are dropped in this order.
-    guard: Running,
-    folder: Folder,
+pub(super) struct Postgres {
     superuser: String,
-    facts: Vec<String>,
     bin: PathBuf,
-    deadline: Instant,
 }
 
 pub(super) async fn lease(
     policy: &PostgresScratchPolicy,
     needs: &ScratchNeeds,
     request: &LeaseRequest,
-) -> Result<ServerLease, ScratchError> {
+) -> Result<PrivateServer<Postgres>, ScratchError> {
     let Some(programs) = programs::find(needs.major, &policy.programs).await else {
         return Err(ScratchError::Lacks(vec![format!("postgres {}", needs.major)]));
     };
     let user = user::server_user();
-    let folder = Folder::make(&request.root, "postgres", user.as_ref())?;
-    folder.check_free(needs.bytes)?;
+    let folder = private::folder::<Postgres>(request, needs.bytes, user.as_ref())?;
     let superuser = if needs.superuser.is_empty() { "postgres" } else { &needs.superuser };
     let bootstrap = if is_plain(superuser) { superuser } else { BOOTSTRAP };
     initdb(&programs, folder.path(), bootstrap, &needs.encoding, user.as_ref()).await?;
     write_settings(policy, needs, folder.path())
         .map_err(|error| ScratchError::failed("settings of scratch postgres", error))?;
-    let guard = start(policy, &programs, folder.path(), user)?;
-    let mut lease = ServerLease {
-        guard,
-        folder,
-        superuser: bootstrap.to_owned(),
-        facts: vec![format!("postgres {} in a private folder, without network", programs.version)],
-        bin: programs.bin,
-        deadline: Instant::now() + policy.load_timeout,
-    };
-    lease.wait_until_ready().await?;
+    let limit = policy.memory_enforced.then(|| private::address_space(policy.memory_bytes));
+    let server = guard::program(folder.path(), Signal::QUIT, limit)
+        .arg(programs.bin.join("postgres"))
+        .arg("-D")
+        .arg(folder.path().join("data"))
+        .user(user);
+    let product = format!("postgres {}", programs.version);
+    let postgres = Postgres { superuser: bootstrap.to_owned(), bin: programs.bin };
+    let mut lease = PrivateServer::start(postgres, folder, &server, &product, policy.load_timeout).await?;
     if bootstrap != superuser {
-        lease.rename_superuser(superuser).await?;
+        rename_superuser(&mut lease, superuser).await?;
     }
-    let mut connection = checks::connect(&lease.options("postgres"), "scratch postgres").await?;
+    let mut connection = checks::connect(&options(&lease), "scratch postgres").await?;
     let lacking = checks::lacking(&mut connection, needs).await?;
     connection.close().await.map_err(checks::asked)?;
     if lacking.is_empty() { Ok(lease) } else { Err(ScratchError::Lacks(lacking)) }
@@ -162,138 +147,65 @@ fn settings(policy: &PostgresScratchPolicy, needs: &ScratchNeeds, folder: &Path)
     settings
 }
 
-fn start(
-    policy: &PostgresScratchPolicy,
-    programs: &Programs,
-    folder: &Path,
-    user: Option<ServerUser>,
-) -> Result<Running, ScratchError> {
-    let limit = policy.memory_bytes + policy.memory_bytes / 4 + PROCESS_OVERHEAD_BYTES;
-    guard::program(folder, Signal::QUIT, policy.memory_enforced.then_some(limit))
-        .arg(programs.bin.join("postgres"))
-        .arg("-D")
-        .arg(folder.join("data"))
-        .user(user)
-        .start(StdinKind::Piped)
-        .map_err(|error| ScratchError::failed("scratch postgres", error))
+/// A session in the database `postgres`.
+fn options(lease: &PrivateServer<Postgres>) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(lease.path())
+        .port(5432)
+        .username(&lease.engine.superuser)
+        .password("")
+        .database("postgres")
+        .ssl_mode(PgSslMode::Disable)
 }
 
-impl ServerLease {
-    fn options(&self, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .socket(self.folder.path())
-            .port(5432)
-            .username(&self.superuser)
-            .password("")
-            .database(database)
-            .ssl_mode(PgSslMode::Disable)
-    }
+/// A session cannot rename its own role, so a helper does it.
+async fn rename_superuser(lease: &mut PrivateServer<Postgres>, name: &str) -> Result<(), ScratchError> {
+    const HELPER: &str = "lifeboat_bootstrap_helper";
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    run(lease, &format!("create role {HELPER} superuser login")).await?;
+    HELPER.clone_into(&mut lease.engine.superuser);
+    run(lease, &format!("alter role {BOOTSTRAP} rename to {quoted}")).await?;
+    name.clone_into(&mut lease.engine.superuser);
+    run(lease, &format!("drop role {HELPER}")).await
+}
 
-    /// A session cannot rename its own role, so a helper does it.
-    async fn rename_superuser(&mut self, name: &str) -> Result<(), ScratchError> {
-        const HELPER: &str = "lifeboat_bootstrap_helper";
-        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-        self.run(&format!("create role {HELPER} superuser login")).await?;
-        HELPER.clone_into(&mut self.superuser);
-        self.run(&format!("alter role {BOOTSTRAP} rename to {quoted}")).await?;
-        name.clone_into(&mut self.superuser);
-        self.run(&format!("drop role {HELPER}")).await
-    }
+async fn run(lease: &PrivateServer<Postgres>, sql: &str) -> Result<(), ScratchError> {
+    let mut connection = checks::connect(&options(lease), "scratch postgres").await?;
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.map_err(checks::asked)?;
+    connection.close().await.map_err(checks::asked)
+}
 
-    async fn run(&self, sql: &str) -> Result<(), ScratchError> {
-        let mut connection = checks::connect(&self.options("postgres"), "scratch postgres").await?;
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.map_err(checks::asked)?;
-        connection.close().await.map_err(checks::asked)
-    }
+impl Engine for Postgres {
+    const NAME: &'static str = "postgres";
 
-    async fn wait_until_ready(&mut self) -> Result<(), ScratchError> {
-        let file = self.folder.path().join("data/postmaster.pid");
-        let start = Instant::now();
-        loop {
-            let text = tokio::fs::read_to_string(&file).await.unwrap_or_default();
-            // The eighth line says how far the server is.
-            if text.lines().nth(7).is_some_and(|status| status.trim() == "ready") {
-                return Ok(());
-            }
-            if self.guard.has_ended() {
-                return Err(self.start_error().await);
-            }
-            if start.elapsed() > START_LIMIT {
-                return Err(ScratchError::Limit(format!("{} s for its start", START_LIMIT.as_secs())));
-            }
-            tokio::time::sleep(READY_POLL).await;
-        }
+    async fn is_ready(&self, folder: &Path) -> bool {
+        let text = tokio::fs::read_to_string(folder.join("data/postmaster.pid")).await.unwrap_or_default();
+        // The eighth line says how far the server is.
+        text.lines().nth(7).is_some_and(|status| status.trim() == "ready")
     }
 
     /// A library that is not installed is something that the machine lacks; all else is a failure.
-    async fn start_error(&self) -> ScratchError {
-        let log = guard::last_words(self.folder.path()).await;
-        let missing = log.split("could not access file \"").nth(1).and_then(|rest| rest.split('"').next());
-        match missing {
-            Some(library) => ScratchError::Lacks(vec![format!("server library {library}")]),
-            None => ScratchError::failed("scratch postgres did not start", log),
-        }
+    fn lacks(log: &str) -> Option<String> {
+        let library = log.split("could not access file \"").nth(1)?.split('"').next()?;
+        Some(format!("server library {library}"))
     }
 
-    async fn stop(&mut self) {
-        // The guard sees its pipe close and quits the server; its status says only that.
-        self.guard.stdin = None;
-        if tokio::time::timeout(STOP_LIMIT, self.guard.finish()).await.is_err() {
-            self.guard.stop(rustix::process::Signal::KILL).await;
-        }
-    }
-}
-
-#[async_trait]
-impl Lease for ServerLease {
-    fn place(&self, database: &str) -> Place {
-        let socket = percent(&self.folder.path().display().to_string());
+    fn place(&self, folder: &Path, database: &str) -> Place {
+        let socket = percent(&folder.display().to_string());
         let url = format!("postgres://{}@{socket}:5432/{}", percent(&self.superuser), percent(database));
         Place { url, password: None }
     }
 
-    fn programs(&self) -> Vec<PathBuf> {
-        vec![self.bin.clone()]
+    fn programs(&self) -> Option<&Path> {
+        Some(&self.bin)
     }
 
-    fn facts(&self) -> &[String] {
-        &self.facts
-    }
-
-    async fn expired(&self) {
-        tokio::time::sleep_until(self.deadline).await;
-    }
-
-    async fn release(mut self: Box<Self>) -> Result<(), ScratchError> {
-        self.stop().await;
-        let Self { folder, .. } = *self;
-        tokio::task::spawn_blocking(move || folder.remove())
-            .await
-            .unwrap_or_else(|error| Err(ScratchError::failed("scratch postgres", error)))
-    }
-
-    async fn keep(mut self: Box<Self>) -> Result<String, ScratchError> {
-        use tokio::io::AsyncWriteExt;
-        let Some(mut pipe) = self.guard.stdin.take() else {
-            return Err(ScratchError::failed("scratch postgres", "its guard is gone"));
-        };
-        let failed = |error| ScratchError::failed("scratch postgres", error);
-        pipe.write_all(b"keep\n").await.map_err(failed)?;
-        pipe.flush().await.map_err(failed)?;
-        let Self { guard, folder, superuser, bin, .. } = *self;
-        let path = folder.keep()?;
-        guard.detach();
-        let (path, bin) = (path.display(), bin.display());
-        Ok(format!(
-            "scratch postgres is kept; reach it with\n  {bin}/psql -h {path} -U {superuser} -l\nand end it with\n  \
-             kill -QUIT $(head -1 {path}/data/postmaster.pid); sleep 1; rm -r {path}"
-        ))
-    }
-}
-
-impl std::fmt::Debug for ServerLease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "scratch postgres in {}", self.folder.path().display())
+    fn commands(&self, folder: &Path) -> [String; 2] {
+        let (path, bin, superuser) = (folder.display(), self.bin.display(), &self.superuser);
+        [
+            format!("{bin}/psql -h {path} -U {superuser} -l"),
+            format!("kill -QUIT $(head -1 {path}/data/postmaster.pid); sleep 1"),
+        ]
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 pub use policy::RedisScratchPolicy;
 
-use super::{Lease, LeaseRequest, ScratchError, ScratchKind};
+use super::{Lease, LeaseRequest, ScratchError, ScratchKind, unless_cancelled};
 use crate::config::{ConfigError, Section};
 use crate::domain::ScratchNeeds;
 
@@ -36,17 +36,7 @@ impl ScratchKind for RedisScratch {
         needs: &ScratchNeeds,
         request: &LeaseRequest,
     ) -> Result<Box<dyn Lease>, ScratchError> {
-        let policy = match section {
-            Some(section) => {
-                RedisScratchPolicy::parse(section).map_err(|error| ScratchError::failed("`[scratch.redis]`", error))?
-            }
-            None => RedisScratchPolicy::default(),
-        };
-        // Whatever was started by then ends as the future is dropped.
-        tokio::select! {
-            biased;
-            () = request.cancel.cancelled() => Err(ScratchError::Cancelled),
-            leased = server::lease(&policy, needs, request) => leased.map(|lease| Box::new(lease) as Box<dyn Lease>),
-        }
+        let policy = policy::RULES.policy_of(section, RedisScratchPolicy::parse)?;
+        unless_cancelled(request, server::lease(&policy, needs, request)).await
     }
 }

@@ -8,10 +8,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, Section};
-use crate::domain::parse_bytes;
+use crate::scratch::policy::{LOAD_TIMEOUT, Rules};
 
-const MEMORY_BYTES_MIN: u64 = 64 << 20;
-const LOAD_TIMEOUT: Duration = Duration::from_hours(12);
+pub(super) const RULES: Rules = Rules {
+    engine: "redis",
+    fixed: &FIXED,
+    instead: Some(("loadmodule", "name modules in `modules`")),
+    marks: "-_.",
+    memory_mebibytes_min: 64,
+};
 
 /// What would let the instance out of its folder, make it keep or lose data by itself, or us lose it.
 const FIXED: [&str; 32] = [
@@ -101,47 +106,19 @@ impl RedisScratchPolicy {
     pub fn parse(section: &Section) -> Result<Self, ConfigError> {
         let raw: RawPolicy = section.parse()?;
         let paths = |paths: Vec<PathBuf>| paths.iter().map(|path| section.resolve_path(path)).collect();
-        let mut policy = Self { modules: paths(raw.modules), programs: paths(raw.programs), ..Self::default() };
-        for (name, value) in raw.settings {
-            let value = match value {
-                Value::Bool(value) => if value { "yes" } else { "no" }.to_owned(),
-                Value::Integer(value) => value.to_string(),
-                Value::Text(value) => value,
-            };
-            check_setting(&name, &value)?;
-            policy.settings.insert(name, value);
-        }
-        if let Some(text) = raw.memory {
-            let bytes = parse_bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
-            let why = || bad(&format!("`memory = \"{text}\"` is not a size of at least 64MiB, as `1GiB`"));
-            policy.memory_bytes = Some(bytes.ok_or_else(why)?);
-        }
-        if let Some(text) = raw.load_timeout {
-            let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-            policy.load_timeout = span
-                .filter(|span| !span.is_zero())
-                .ok_or_else(|| bad(&format!("`load_timeout = \"{text}\"` is not a time span, as `90m` or `4h`")))?;
-        }
-        Ok(policy)
+        let text = |(name, value)| match value {
+            Value::Bool(value) => (name, if value { "yes" } else { "no" }.to_owned()),
+            Value::Integer(value) => (name, value.to_string()),
+            Value::Text(value) => (name, value),
+        };
+        Ok(Self {
+            settings: RULES.settings(raw.settings.into_iter().map(text))?,
+            modules: paths(raw.modules),
+            memory_bytes: raw.memory.map(|text| RULES.memory(&text)).transpose()?,
+            load_timeout: raw.load_timeout.map_or(Ok(LOAD_TIMEOUT), |text| RULES.load_timeout(&text))?,
+            programs: paths(raw.programs),
+        })
     }
-}
-
-fn check_setting(name: &str, value: &str) -> Result<(), ConfigError> {
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        return Err(bad(&format!("`{name}` is not the name of a server setting")));
-    }
-    if FIXED.contains(&name.to_ascii_lowercase().as_str()) {
-        let modules = if name.eq_ignore_ascii_case("loadmodule") { "; name modules in `modules`" } else { "" };
-        return Err(bad(&format!("`{name}` is set by Lifeboat: a scratch server stays in its own folder{modules}")));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(bad(&format!("the value of `{name}` holds a control character")));
-    }
-    Ok(())
-}
-
-fn bad(why: &str) -> ConfigError {
-    ConfigError { rendered: format!("in `[scratch.redis]`: {why}") }
 }
 
 #[cfg(test)]

@@ -10,71 +10,48 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::Instant;
 
 use super::RedisScratchPolicy;
 use super::programs::{self, Found};
 use crate::domain::{Place, ScratchNeeds, human_bytes};
-use crate::scratch::folder::Folder;
-use crate::scratch::guard;
-use crate::scratch::{Lease, LeaseRequest, ScratchError, percent};
-use crate::system::process::{Running, StdinKind};
+use crate::scratch::private::{self, Engine, PrivateServer};
+use crate::scratch::{LeaseRequest, ScratchError, guard, percent};
 use crate::system::user;
 
-const START_LIMIT: Duration = Duration::from_mins(2);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
-const READY_POLL: Duration = Duration::from_millis(10);
 /// An answer of `INFO` has a few KiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// What a server process maps beside its data.
-const PROCESS_OVERHEAD_BYTES: u64 = 512 << 20;
 /// As many as a server has by itself.
 const DATABASES_MIN: u64 = 16;
 
-pub(super) struct ServerLease {
-    // Ends before the folder goes: fields are dropped in this order.
-    guard: Running,
-    folder: Folder,
-    facts: Vec<String>,
+pub(super) struct Redis {
     bin: Option<PathBuf>,
-    deadline: Instant,
 }
 
 pub(super) async fn lease(
     policy: &RedisScratchPolicy,
     needs: &ScratchNeeds,
     request: &LeaseRequest,
-) -> Result<ServerLease, ScratchError> {
-    let server = programs::find(needs.data_version, &policy.programs).await.map_err(ScratchError::Lacks)?;
+) -> Result<PrivateServer<Redis>, ScratchError> {
+    let found = programs::find(needs.data_version, &policy.programs).await.map_err(ScratchError::Lacks)?;
     check_memory(policy, needs.bytes)?;
     let user = user::server_user();
-    let folder = Folder::make(&request.root, "redis", user.as_ref())?;
-    folder.check_free(needs.bytes)?;
+    let folder = private::folder::<Redis>(request, needs.bytes, user.as_ref())?;
     let configuration = folder.path().join("redis.conf");
-    std::fs::write(&configuration, settings(policy, needs, &server, folder.path()))
+    std::fs::write(&configuration, settings(policy, needs, &found, folder.path()))
         .and_then(|()| user::give(&configuration, user.as_ref()))
         .map_err(|error| ScratchError::failed("settings of scratch redis", error))?;
-    let limit = policy.memory_bytes.map(|bytes| bytes + bytes / 4 + PROCESS_OVERHEAD_BYTES);
-    let guard = guard::program(folder.path(), Signal::KILL, limit)
-        .arg(&server.path)
+    let server = guard::program(folder.path(), Signal::KILL, policy.memory_bytes.map(private::address_space))
+        .arg(&found.path)
         .arg(&configuration)
-        .user(user)
-        .start(StdinKind::Piped)
-        .map_err(|error| ScratchError::failed("scratch redis", error))?;
-    let mut lease = ServerLease {
-        guard,
-        folder,
-        facts: vec![format!("{} {} in a private folder, without network", server.product, server.version)],
-        bin: server.path.parent().filter(|parent| parent.is_absolute()).map(Path::to_owned),
-        deadline: Instant::now() + policy.load_timeout,
-    };
-    lease.wait_until_ready().await?;
-    let lacking = lease.lacking_modules(&needs.modules).await?;
+        .user(user);
+    let redis = Redis { bin: found.path.parent().filter(|parent| parent.is_absolute()).map(Path::to_owned) };
+    let product = format!("{} {}", found.product, found.version);
+    let lease = PrivateServer::start(redis, folder, &server, &product, policy.load_timeout).await?;
+    let lacking = lacking_modules(&socket(lease.path()), &needs.modules).await?;
     if lacking.is_empty() { Ok(lease) } else { Err(ScratchError::Lacks(lacking)) }
 }
 
@@ -106,7 +83,7 @@ fn settings(policy: &RedisScratchPolicy, needs: &ScratchNeeds, server: &Found, f
         writeln!(text, "{name} {value}").expect("a String takes every write");
     };
     line("port", "0");
-    line("unixsocket", &quoted(&folder.join("redis.sock")));
+    line("unixsocket", &quoted(&socket(folder)));
     line("unixsocketperm", "700");
     line("dir", &quoted(folder));
     line("dbfilename", "dump.rdb");
@@ -143,49 +120,22 @@ fn escaped(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-impl ServerLease {
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("redis.sock")
+/// Asked of the server itself: a library that it was told to load may be another's.
+async fn lacking_modules(socket: &Path, wanted: &[String]) -> Result<Vec<String>, ScratchError> {
+    if wanted.is_empty() {
+        return Ok(vec![]);
     }
+    let answer = ask(socket, "INFO modules")
+        .await
+        .map_err(|error| ScratchError::failed("modules of scratch redis", error))?;
+    let loaded: Vec<&str> =
+        answer.lines().filter_map(|line| line.strip_prefix("module:name=")?.split(',').next()).collect();
+    let lacking = wanted.iter().filter(|name| !loaded.contains(&name.as_str()));
+    Ok(lacking.map(|name| format!("module {name} (`modules` of `[scratch.redis]` loads it)")).collect())
+}
 
-    async fn wait_until_ready(&mut self) -> Result<(), ScratchError> {
-        let start = Instant::now();
-        loop {
-            if ask(&self.socket(), "PING").await.is_ok_and(|answer| answer.starts_with("+PONG")) {
-                return Ok(());
-            }
-            if self.guard.has_ended() {
-                let log = guard::last_words(self.folder.path()).await;
-                return Err(ScratchError::failed("scratch redis did not start", log));
-            }
-            if start.elapsed() > START_LIMIT {
-                return Err(ScratchError::Limit(format!("{} s for its start", START_LIMIT.as_secs())));
-            }
-            tokio::time::sleep(READY_POLL).await;
-        }
-    }
-
-    /// Asked of the server itself: a library that it was told to load may be another's.
-    async fn lacking_modules(&self, wanted: &[String]) -> Result<Vec<String>, ScratchError> {
-        if wanted.is_empty() {
-            return Ok(vec![]);
-        }
-        let answer = ask(&self.socket(), "INFO modules")
-            .await
-            .map_err(|error| ScratchError::failed("modules of scratch redis", error))?;
-        let loaded: Vec<&str> =
-            answer.lines().filter_map(|line| line.strip_prefix("module:name=")?.split(',').next()).collect();
-        let lacking = wanted.iter().filter(|name| !loaded.contains(&name.as_str()));
-        Ok(lacking.map(|name| format!("module {name} (`modules` of `[scratch.redis]` loads it)")).collect())
-    }
-
-    async fn stop(&mut self) {
-        // The guard sees its pipe close and kills the server; its status says only that.
-        self.guard.stdin = None;
-        if tokio::time::timeout(STOP_LIMIT, self.guard.finish()).await.is_err() {
-            self.guard.stop(Signal::KILL).await;
-        }
-    }
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("redis.sock")
 }
 
 /// One command and the text of its answer, from an empty server that answers at once.
@@ -201,56 +151,31 @@ async fn ask(socket: &Path, command: &str) -> std::io::Result<String> {
     tokio::time::timeout(ANSWER_LIMIT, work).await.map_err(|_| std::io::ErrorKind::TimedOut)?
 }
 
-#[async_trait]
-impl Lease for ServerLease {
-    fn place(&self, database: &str) -> Place {
+impl Engine for Redis {
+    const NAME: &'static str = "redis";
+
+    async fn is_ready(&self, folder: &Path) -> bool {
+        ask(&socket(folder), "PING").await.is_ok_and(|answer| answer.starts_with("+PONG"))
+    }
+
+    fn lacks(_log: &str) -> Option<String> {
+        None
+    }
+
+    fn place(&self, folder: &Path, database: &str) -> Place {
         // An absolute path stays readable: only what a URL could misread is escaped.
-        let path: Vec<String> = self.socket().display().to_string().split('/').map(percent).collect();
+        let path: Vec<String> = socket(folder).display().to_string().split('/').map(percent).collect();
         let parameter = if database.is_empty() { String::new() } else { format!("?db={}", percent(database)) };
         Place { url: format!("unix://{}{parameter}", path.join("/")), password: None }
     }
 
-    fn programs(&self) -> Vec<PathBuf> {
-        self.bin.clone().into_iter().collect()
+    fn programs(&self) -> Option<&Path> {
+        self.bin.as_deref()
     }
 
-    fn facts(&self) -> &[String] {
-        &self.facts
-    }
-
-    async fn expired(&self) {
-        tokio::time::sleep_until(self.deadline).await;
-    }
-
-    async fn release(mut self: Box<Self>) -> Result<(), ScratchError> {
-        self.stop().await;
-        let Self { folder, .. } = *self;
-        tokio::task::spawn_blocking(move || folder.remove())
-            .await
-            .unwrap_or_else(|error| Err(ScratchError::failed("scratch redis", error)))
-    }
-
-    async fn keep(mut self: Box<Self>) -> Result<String, ScratchError> {
-        let Some(mut pipe) = self.guard.stdin.take() else {
-            return Err(ScratchError::failed("scratch redis", "its guard is gone"));
-        };
-        let failed = |error| ScratchError::failed("scratch redis", error);
-        pipe.write_all(b"keep\n").await.map_err(failed)?;
-        pipe.flush().await.map_err(failed)?;
-        let Self { guard, folder, .. } = *self;
-        let path = folder.keep()?;
-        guard.detach();
-        let path = path.display();
-        Ok(format!(
-            "scratch redis is kept; reach it with\n  redis-cli -s {path}/redis.sock\nand end it with\n  \
-             redis-cli -s {path}/redis.sock SHUTDOWN NOSAVE; rm -r {path}"
-        ))
-    }
-}
-
-impl std::fmt::Debug for ServerLease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "scratch redis in {}", self.folder.path().display())
+    fn commands(&self, folder: &Path) -> [String; 2] {
+        let client = format!("redis-cli -s {}", socket(folder).display());
+        [client.clone(), format!("{client} SHUTDOWN NOSAVE")]
     }
 }
 
