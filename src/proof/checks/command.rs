@@ -10,18 +10,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::expectation::{self, Answer, Bound, Expectation, expectations, judge};
-use super::{Check, Restored};
-use crate::config::{ConfigError, Section};
+use super::Restored;
+use super::expectation::{self, Answer, Bound, Expectation, expectations};
+use super::question::{self, Asked, Question};
 use crate::domain::percent_decoded;
-use crate::domain::verdict::CheckResult;
 
 /// A check that needs longer asks too much of a scratch instance.
 const COMMAND_LIMIT: Duration = Duration::from_mins(10);
@@ -33,18 +31,10 @@ const REFUSED: [&str; 4] = ["write", "admin", "pubsub", "blocking"];
 /// Seconds since 1970 stay below this until the year 5138; milliseconds are above it since 1973.
 const SECONDS_MAX: i64 = 100_000_000_000;
 
-pub(super) fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
-    Ok(Box::new(section.parse::<CommandCheck>()?))
-}
-
-pub(super) fn schema() -> schemars::Schema {
-    schemars::schema_for!(Raw)
-}
-
 /// A `[[restore_test.check]]` table as written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
     /// `LLEN queue:default`.
     command: String,
     name: Option<String>,
@@ -56,29 +46,11 @@ struct Raw {
     max_age: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Raw")]
-struct CommandCheck {
-    name: String,
+#[derive(Debug, Clone)]
+pub(super) struct Command {
     /// At least one.
     words: Vec<Vec<u8>>,
     database: u32,
-    /// At least one.
-    expectations: Vec<Expectation>,
-}
-
-impl TryFrom<Raw> for CommandCheck {
-    type Error = String;
-
-    fn try_from(raw: Raw) -> Result<Self, String> {
-        let words = words(&raw.command)?;
-        if words.is_empty() {
-            return Err("the check's `command` is empty".to_owned());
-        }
-        let expectations = expectations(raw.min, raw.max, raw.equals, raw.max_age)?;
-        let name = raw.name.map_or_else(|| format!("`{}`", raw.command.trim()), |name| format!("\"{name}\""));
-        Ok(Self { name, words, database: raw.database.unwrap_or(0), expectations })
-    }
 }
 
 /// The words of a command, as `redis-cli` parts them.
@@ -145,29 +117,43 @@ fn quoted<'t>(quote: u8, mut rest: &'t [u8], word: &mut Vec<u8>) -> Result<&'t [
     }
 }
 
-#[async_trait]
-impl Check for CommandCheck {
-    fn name(&self) -> &str {
-        &self.name
+impl Question for Command {
+    type Raw = Raw;
+    type Value = String;
+
+    fn read(raw: Raw) -> Result<Asked<Self>, String> {
+        let words = words(&raw.command)?;
+        if words.is_empty() {
+            return Err("the check's `command` is empty".to_owned());
+        }
+        let expectations = expectations(raw.min, raw.max, raw.equals, raw.max_age)?;
+        let name = question::name(raw.name.as_deref(), raw.command.trim());
+        Ok(Asked { name, question: Self { words, database: raw.database.unwrap_or(0) }, expectations })
     }
 
-    fn expected(&self) -> String {
-        expectation::told(&self.expectations)
+    async fn ask(&self, restored: &Restored<'_>) -> Result<String, String> {
+        let asked = tokio::time::timeout(COMMAND_LIMIT, self.reply(restored)).await;
+        asked.map_err(|_| format!("no answer within {} s", COMMAND_LIMIT.as_secs()))??.one_value()
     }
 
-    async fn run(&self, restored: &Restored<'_>) -> CheckResult {
-        let asked = tokio::time::timeout(COMMAND_LIMIT, self.ask(restored)).await;
-        let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", COMMAND_LIMIT.as_secs())));
-        let (actual, held) = match asked.and_then(Reply::one_value) {
-            Ok(value) => self.judge(&value, restored.instant),
-            Err(why) => (why, false),
-        };
-        CheckResult { check: self.name.clone(), expected: self.expected(), actual, held }
+    /// Numbers come as text from most commands, and are compared as numbers where the bound is one.
+    fn judge(value: &String, expectations: &[Expectation], instant: Timestamp) -> (String, bool) {
+        let mut held = true;
+        let mut seen = value.to_owned();
+        for expectation in expectations {
+            let (shown, holds) =
+                expectation::judge(std::slice::from_ref(expectation), &typed(value, expectation), instant);
+            if !holds {
+                held = false;
+                seen = shown;
+            }
+        }
+        (seen, held)
     }
 }
 
-impl CommandCheck {
-    async fn ask(&self, restored: &Restored<'_>) -> Result<Reply, String> {
+impl Command {
+    async fn reply(&self, restored: &Restored<'_>) -> Result<Reply, String> {
         let socket = socket(&restored.place.url)
             .ok_or_else(|| format!("`command` asks a restored Redis, and this is {}", restored.place.url))?;
         let stream = UnixStream::connect(&socket).await.map_err(|error| format!("{}: {error}", socket.display()))?;
@@ -182,31 +168,21 @@ impl CommandCheck {
         client.left = ANSWER_BYTES_MAX;
         client.call(&self.words.iter().map(Vec::as_slice).collect::<Vec<_>>()).await
     }
+}
 
-    /// Numbers come as text from most commands, and are compared as numbers where the bound is one.
-    fn judge(&self, value: &str, instant: Timestamp) -> (String, bool) {
-        let mut held = true;
-        let mut seen = value.to_owned();
-        for expectation in &self.expectations {
-            let answer = match expectation {
-                Expectation::MaxAge { .. } => match moment(value) {
-                    Some(at) => Answer { type_name: "TIMESTAMPTZ".to_owned(), text: at.to_string() },
-                    None => Answer { type_name: "TEXT".to_owned(), text: value.to_owned() },
-                },
-                Expectation::Min(bound) | Expectation::Max(bound) | Expectation::Equals(bound) => {
-                    let numeric = matches!(bound, Bound::Integer(_) | Bound::Float(_)) && value.parse::<f64>().is_ok();
-                    let type_name = if numeric { "NUMERIC" } else { "TEXT" };
-                    Answer { type_name: type_name.to_owned(), text: value.to_owned() }
-                }
-            };
-            let (shown, holds) = judge(std::slice::from_ref(expectation), &answer, instant);
-            if !holds {
-                held = false;
-                seen = shown;
-            }
+/// The value as a type that the expectation can be compared with.
+fn typed(value: &str, expectation: &Expectation) -> Answer {
+    let (type_name, text) = match expectation {
+        Expectation::MaxAge { .. } => match moment(value) {
+            Some(at) => ("TIMESTAMPTZ", at.to_string()),
+            None => ("TEXT", value.to_owned()),
+        },
+        Expectation::Min(bound) | Expectation::Max(bound) | Expectation::Equals(bound) => {
+            let numeric = matches!(bound, Bound::Integer(_) | Bound::Float(_)) && value.parse::<f64>().is_ok();
+            (if numeric { "NUMERIC" } else { "TEXT" }, value.to_owned())
         }
-        (seen, held)
-    }
+    };
+    Answer { type_name: type_name.to_owned(), text }
 }
 
 /// Seconds or milliseconds since 1970, the id of a stream's entry, or a time as RFC 3339 writes it.
@@ -336,11 +312,12 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Section;
 
     fn judge(expectation: &str, value: &str) -> (String, bool) {
         let section = Section::from_text(&format!("command = 'GET x'\n{expectation}")).unwrap();
-        let check: CommandCheck = section.parse().unwrap();
-        check.judge(value, "2026-11-21T12:00:00Z".parse().unwrap())
+        let check: Asked<Command> = section.parse().unwrap();
+        Command::judge(&value.to_owned(), &check.expectations, "2026-11-21T12:00:00Z".parse().unwrap())
     }
 
     #[test]

@@ -6,10 +6,13 @@
 pub mod client;
 mod command;
 mod expectation;
+mod question;
 mod sql;
 
 use async_trait::async_trait;
+use command::Command;
 use jiff::Timestamp;
+use sql::Query;
 
 use crate::config::{ConfigError, Section};
 use crate::domain::Place;
@@ -39,8 +42,10 @@ type Configure = fn(&Section) -> Result<Box<dyn Check>, ConfigError>;
 type Schema = fn() -> schemars::Schema;
 
 /// The kinds of checks, each by the key that marks its table.
-const KINDS: [(&str, Configure, Schema); 2] =
-    [("sql", sql::configure, sql::schema), ("command", command::configure, command::schema)];
+const KINDS: [(&str, Configure, Schema); 2] = [
+    ("sql", question::configure::<Query>, question::schema::<Query>),
+    ("command", question::configure::<Command>, question::schema::<Command>),
+];
 
 /// The JSON Schema of each kind's table, for editors.
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {

@@ -2,34 +2,24 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Executor, Row, TypeInfo, ValueRef};
 
+use super::Restored;
 use super::client::{connect, told};
-use super::expectation::{self, Answer, Bound, Expectation, expectations, judge};
-use super::{Check, Restored};
-use crate::config::{ConfigError, Section};
-use crate::domain::verdict::CheckResult;
+use super::expectation::{self, Answer, Bound, Expectation, expectations};
+use super::question::{self, Asked, Question};
 
 /// A check that needs longer asks too much of a scratch instance.
 const QUERY_LIMIT: Duration = Duration::from_mins(10);
 
-pub(super) fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
-    Ok(Box::new(section.parse::<SqlCheck>()?))
-}
-
-pub(super) fn schema() -> schemars::Schema {
-    schemars::schema_for!(Raw)
-}
-
 /// A `[[restore_test.check]]` table as written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
     sql: String,
     name: Option<String>,
     database: Option<String>,
@@ -39,51 +29,26 @@ struct Raw {
     max_age: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Raw")]
-struct SqlCheck {
-    name: String,
+#[derive(Debug, Clone)]
+pub(super) struct Query {
     sql: String,
     database: Option<String>,
-    /// At least one.
-    expectations: Vec<Expectation>,
 }
 
-impl TryFrom<Raw> for SqlCheck {
-    type Error = String;
+impl Question for Query {
+    type Raw = Raw;
+    type Value = Answer;
 
-    fn try_from(raw: Raw) -> Result<Self, String> {
+    fn read(raw: Raw) -> Result<Asked<Self>, String> {
         let sql = raw.sql.trim().trim_end_matches(';').to_owned();
         if sql.is_empty() {
             return Err("the check's `sql` is empty".to_owned());
         }
         let expectations = expectations(raw.min, raw.max, raw.equals, raw.max_age)?;
-        let name = raw.name.map_or_else(|| format!("`{sql}`"), |name| format!("\"{name}\""));
-        Ok(Self { name, sql, database: raw.database, expectations })
-    }
-}
-
-#[async_trait]
-impl Check for SqlCheck {
-    fn name(&self) -> &str {
-        &self.name
+        let name = question::name(raw.name.as_deref(), &sql);
+        Ok(Asked { name, question: Self { sql, database: raw.database }, expectations })
     }
 
-    fn expected(&self) -> String {
-        expectation::told(&self.expectations)
-    }
-
-    async fn run(&self, restored: &Restored<'_>) -> CheckResult {
-        let (actual, held) = match self.ask(restored).await {
-            Ok(answer) => self.judge(&answer, restored.instant),
-            Err(why) => (why, false),
-        };
-        CheckResult { check: self.name.clone(), expected: self.expected(), actual, held }
-    }
-}
-
-impl SqlCheck {
-    /// The one value, or why there is none.
     async fn ask(&self, restored: &Restored<'_>) -> Result<Answer, String> {
         let database = self.database.as_deref().or(restored.database);
         let mut connection = connect(restored.place, database, QUERY_LIMIT).await.map_err(|error| error.to_string())?;
@@ -107,20 +72,21 @@ impl SqlCheck {
         answer.ok_or_else(|| "NULL".to_owned())
     }
 
-    fn judge(&self, answer: &Answer, instant: Timestamp) -> (String, bool) {
-        judge(&self.expectations, answer, instant)
+    fn judge(answer: &Answer, expectations: &[Expectation], instant: Timestamp) -> (String, bool) {
+        expectation::judge(expectations, answer, instant)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Section;
 
     fn judge(expectation: &str, type_name: &str, text: &str) -> (String, bool) {
         let section = Section::from_text(&format!("sql = 'select x'\n{expectation}")).unwrap();
-        let check: SqlCheck = section.parse().unwrap();
+        let check: Asked<Query> = section.parse().unwrap();
         let answer = Answer { type_name: type_name.to_owned(), text: text.to_owned() };
-        check.judge(&answer, "2026-11-21T12:00:00Z".parse().unwrap())
+        Query::judge(&answer, &check.expectations, "2026-11-21T12:00:00Z".parse().unwrap())
     }
 
     #[test]

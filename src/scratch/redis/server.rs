@@ -125,9 +125,8 @@ async fn lacking_modules(socket: &Path, wanted: &[String]) -> Result<Vec<String>
     if wanted.is_empty() {
         return Ok(vec![]);
     }
-    let answer = ask(socket, "INFO modules")
-        .await
-        .map_err(|error| ScratchError::failed("modules of scratch redis", error))?;
+    let answer =
+        ask(socket, "INFO modules").await.map_err(|error| ScratchError::failed("modules of scratch redis", error))?;
     let loaded: Vec<&str> =
         answer.lines().filter_map(|line| line.strip_prefix("module:name=")?.split(',').next()).collect();
     let lacking = wanted.iter().filter(|name| !loaded.contains(&name.as_str()));

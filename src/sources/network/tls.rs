@@ -29,7 +29,9 @@ pub(in crate::sources) fn provider() -> Arc<CryptoProvider> {
 pub(in crate::sources) fn builder(
     provider: Arc<CryptoProvider>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
-    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())
 }
 
 impl TlsFiles {
