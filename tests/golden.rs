@@ -13,7 +13,8 @@ use lifeboat::repository::{index, layout, recipe, writer};
 
 use crate::stock_tools::follow;
 use crate::support::installation::{Installation, files};
-use crate::support::postgres::{TestServer, output, plain};
+use crate::support::postgres::TestServer;
+use crate::support::server::{output, plain};
 
 const KEY: &str = "TEST-KEY-protects-nothing.txt";
 const ID_OF_A_WRITER: usize = 16;

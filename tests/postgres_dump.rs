@@ -14,7 +14,7 @@ use lifeboat::system::process::Program;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::collecting_sink::{CollectingSink, Part};
-use crate::support::dump_server::{TestServer, server_bin};
+use crate::support::postgres::{TestServer, bin_directory};
 use crate::support::relay::Relay;
 
 type Parts = BTreeMap<String, Part>;
@@ -68,14 +68,17 @@ fn text(parts: &Parts, name: &str) -> String {
 async fn contents(parts: &Parts, name: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &parts[name].data).unwrap();
-    let output =
-        Program::new(server_bin().join("pg_restore")).arg("--list").arg(file.path()).run(Duration::from_secs(20)).await;
+    let output = Program::new(bin_directory().join("pg_restore"))
+        .arg("--list")
+        .arg(file.path())
+        .run(Duration::from_secs(20))
+        .await;
     String::from_utf8(output.unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn a_dump_holds_rows_sequences_large_objects_globals_and_everything_else_once() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE DATABASE social").await;
     server
         .sql(
@@ -147,7 +150,7 @@ ble 名" VALUES (7)"#,
 
 #[tokio::test]
 async fn the_same_content_in_another_order_of_columns_and_rows_has_the_same_fingerprints() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE DATABASE one").await;
     server.sql("postgres", "CREATE DATABASE two").await;
     server
@@ -173,7 +176,7 @@ async fn the_same_content_in_another_order_of_columns_and_rows_has_the_same_fing
 
 #[tokio::test]
 async fn a_large_table_is_read_in_ranges_and_a_huge_row_passes_whole() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server
         .sql(
             "postgres",
@@ -198,7 +201,7 @@ async fn a_large_table_is_read_in_ranges_and_a_huge_row_passes_whole() {
 
 #[tokio::test]
 async fn what_the_job_excludes_is_left_out_schema_and_rows_and_named_as_a_gap() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server
         .sql(
             "postgres",
@@ -227,7 +230,7 @@ async fn dump_changed_before_the_locks(server: &TestServer, sql: &'static str) -
     let change = async move {
         other.execute(sql).await.unwrap();
     };
-    let relay = Relay::before(server.socket(), "LOCK TABLE", change);
+    let relay = Relay::before(server.socket().join(".s.PGSQL.5432"), "LOCK TABLE", change);
     let (record, parts) = dump_url(&relay.url("postgres"), "", 2).await;
     assert!(relay.has_acted().await, "nothing was locked");
     (record.unwrap(), parts.expect("a finished dump is whole"))
@@ -236,7 +239,7 @@ async fn dump_changed_before_the_locks(server: &TestServer, sql: &'static str) -
 /// Neither TRUNCATE nor a rewrite is versioned: a snapshot from before shows the table empty, without any error.
 #[tokio::test]
 async fn a_table_truncated_or_rewritten_before_the_locks_is_dumped_as_it_is_after_them() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 100) AS n").await;
     let truncate = "BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(1, 7); COMMIT";
     let (record, parts) = dump_changed_before_the_locks(&server, truncate).await;
@@ -249,7 +252,7 @@ async fn a_table_truncated_or_rewritten_before_the_locks_is_dumped_as_it_is_afte
 
 #[tokio::test]
 async fn a_dump_waits_for_a_transaction_that_truncates() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 100) AS n").await;
     let mut other = server.connect("postgres").await;
     other.execute("BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(1, 7)").await.unwrap();
@@ -273,7 +276,7 @@ async fn wait_until(server: &TestServer, sql: &str, value: &str) {
 
 #[tokio::test]
 async fn a_table_that_comes_goes_or_is_renamed_before_the_locks_makes_the_dump_begin_again() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE TABLE a (n int); CREATE TABLE b (n int)").await;
     for (change, expected) in [
         ("DROP TABLE b", &["a"][..]),
@@ -289,7 +292,7 @@ async fn a_table_that_comes_goes_or_is_renamed_before_the_locks_makes_the_dump_b
 
 #[tokio::test]
 async fn an_exclusively_locked_table_is_waited_for_no_longer_than_the_job_says() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE TABLE t (n int)").await;
     let mut other = server.connect("postgres").await;
     other.execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -304,7 +307,7 @@ const SLOW: &str = "CREATE TABLE slow AS SELECT n, repeat(md5(n::text), 300) AS 
 
 #[tokio::test]
 async fn ddl_that_waits_for_the_dump_does_not_stop_it() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", SLOW).await;
     server.sql("postgres", "CREATE TABLE later AS SELECT generate_series(1, 10) AS n").await;
     let mut other = server.connect("postgres").await;
@@ -325,7 +328,7 @@ async fn ddl_that_waits_for_the_dump_does_not_stop_it() {
 
 #[tokio::test]
 async fn a_backend_terminated_mid_copy_leaves_nothing_to_commit() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", SLOW).await;
     let kill = async {
         let victim = "pg_stat_activity WHERE query LIKE 'COPY%slow%' AND state = 'active'";
@@ -341,7 +344,7 @@ async fn a_backend_terminated_mid_copy_leaves_nothing_to_commit() {
 
 #[tokio::test]
 async fn the_end_of_the_session_that_holds_the_locks_ends_the_dump() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", SLOW).await;
     let kill = async {
         wait_until(
@@ -363,7 +366,7 @@ async fn the_end_of_the_session_that_holds_the_locks_ends_the_dump() {
 
 #[tokio::test]
 async fn a_failing_pg_dump_fails_the_dump_in_its_own_words() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", SLOW).await;
     let folder = tempfile::tempdir().unwrap();
     let script =
@@ -382,7 +385,7 @@ async fn a_failing_pg_dump_fails_the_dump_in_its_own_words() {
 
 #[tokio::test]
 async fn a_role_without_rights_is_refused_with_the_tables_and_the_grant() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE ROLE weak LOGIN; CREATE TABLE secret (n int); CREATE TABLE open (n int); GRANT SELECT ON open TO weak").await;
     let url = server.url_as("weak", "postgres");
     let error = dump_url(&url, "", 2).await.0.unwrap_err();
@@ -401,7 +404,7 @@ async fn a_role_without_rights_is_refused_with_the_tables_and_the_grant() {
 
 #[tokio::test]
 async fn a_server_that_is_down_or_has_no_such_database_is_named() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let error = dump_url(&server.url("nowhere"), "", 2).await.0.unwrap_err();
     assert!(matches!(&error, SourceError::Refused { .. }) && error.to_string().contains("nowhere"), "{error}");
     let url = server.url("postgres");
@@ -412,7 +415,7 @@ async fn a_server_that_is_down_or_has_no_such_database_is_named() {
 
 #[tokio::test]
 async fn all_databases_are_dumped_each_at_its_own_instant() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     for database in ["alpha", "be ta", "tmp_x"] {
         server.sql("postgres", &format!("CREATE DATABASE \"{database}\"")).await;
     }
@@ -425,7 +428,7 @@ async fn all_databases_are_dumped_each_at_its_own_instant() {
 
 #[tokio::test]
 async fn sixteen_hundred_columns_and_a_thousand_tables_are_ordinary() {
-    let server = TestServer::with_settings(&["max_locks_per_transaction = 256"]).await;
+    let server = TestServer::start_with(&[("max_locks_per_transaction", "256")]);
     let columns: Vec<String> = (1..=1600).map(|n| format!("c{n} bool")).collect();
     server
         .sql("postgres", &format!("CREATE TABLE wide ({}); INSERT INTO wide (c1600) VALUES (true)", columns.join(", ")))
@@ -439,9 +442,9 @@ async fn sixteen_hundred_columns_and_a_thousand_tables_are_ordinary() {
 
 #[tokio::test]
 async fn a_standby_is_dumped_without_its_unlogged_tables() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 50) AS n; CREATE UNLOGGED TABLE fleeting AS SELECT 1 AS n; SELECT lo_from_bytea(77, 'x')").await;
-    let standby = server.standby().await;
+    let standby = server.standby(&[]);
     let (record, parts) = dump(&standby, "postgres", "").await;
     assert_eq!(group(&record, &parts, "postgres/table/public.t").records, 50);
     assert_eq!(record.gaps.len(), 1);
@@ -451,7 +454,7 @@ async fn a_standby_is_dumped_without_its_unlogged_tables() {
 
 #[tokio::test]
 async fn a_preflight_says_what_there_is_and_what_will_be_missing() {
-    let server = TestServer::with_settings(&["max_locks_per_transaction = 10", "max_connections = 10"]).await;
+    let server = TestServer::start_with(&[("max_locks_per_transaction", "10"), ("max_connections", "10")]);
     server
         .sql(
             "postgres",
@@ -474,7 +477,7 @@ async fn a_preflight_says_what_there_is_and_what_will_be_missing() {
 
 #[tokio::test]
 async fn introspection_finds_the_largest_tables_and_their_newest_rows() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server
         .sql(
             "postgres",
@@ -493,7 +496,7 @@ async fn introspection_finds_the_largest_tables_and_their_newest_rows() {
 
 #[tokio::test]
 async fn a_cancelled_dump_ends_soon_and_commits_nothing() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", SLOW).await;
     let section = Section::from_text(&format!("type = 'postgres'\nurl = '{}'", server.url("postgres"))).unwrap();
     let source = registry::kind("postgres").unwrap().configure(&section).unwrap();

@@ -11,7 +11,8 @@ use lifeboat::sources::{Context, LoadReport, LoadRequest, SourceError};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::parts::{dump, part, shared};
-use crate::support::postgres::{TestServer, output, plain};
+use crate::support::postgres::TestServer;
+use crate::support::server::{output, plain};
 
 pub(crate) const ODD: &str = "It's \"odd\" é";
 

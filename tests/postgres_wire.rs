@@ -7,7 +7,7 @@ use lifeboat::sources::postgres::wire::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::dump_server::TestServer;
+use crate::support::postgres::TestServer;
 
 const BLOCK: usize = 256 << 10;
 
@@ -40,7 +40,7 @@ async fn copy_all(
 
 #[tokio::test]
 async fn rows_pass_through_blocks_of_any_size_whole_and_in_order() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let mut connection = server.connect("postgres").await;
     let sql = "COPY (SELECT n, repeat(chr(97 + n % 26), n * 37 % 9001) FROM generate_series(1, 3000) n) TO STDOUT";
     let (whole, lengths, rows) = copy_all(&mut connection, sql, BLOCK).await.unwrap();
@@ -55,7 +55,7 @@ async fn rows_pass_through_blocks_of_any_size_whole_and_in_order() {
 
 #[tokio::test]
 async fn an_error_after_rows_were_sent_is_an_error_and_the_connection_lives() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let mut connection = server.connect("postgres").await;
     let sql = "COPY (SELECT 1 / (50000 - n) FROM generate_series(1, 100000) n) TO STDOUT";
     let error = copy_all(&mut connection, sql, BLOCK).await.unwrap_err();
@@ -65,7 +65,7 @@ async fn an_error_after_rows_were_sent_is_an_error_and_the_connection_lives() {
 
 #[tokio::test]
 async fn a_backend_terminated_mid_copy_breaks_the_stream() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let mut connection = server.connect("postgres").await;
     let pid = connection.process_id();
     let mut copy = connection
@@ -89,7 +89,7 @@ async fn a_backend_terminated_mid_copy_breaks_the_stream() {
 
 #[tokio::test]
 async fn what_copy_gives_copy_takes_and_a_bad_row_is_reported_before_the_end() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let mut connection = server.connect("postgres").await;
     connection.execute("CREATE TABLE t (n int)").await.unwrap();
     let mut copy = connection.copy_in("COPY t FROM STDIN").await.unwrap();
@@ -116,11 +116,11 @@ async fn what_copy_gives_copy_takes_and_a_bad_row_is_reported_before_the_end() {
 
 #[tokio::test]
 async fn a_scram_password_is_proven_and_a_wrong_one_refused_by_name() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     server.sql("postgres", "CREATE ROLE \"o'dd\" LOGIN PASSWORD 'pässword'").await;
     server.sql("postgres", "SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'md5word'").await;
     server.set_hba("local all postgres trust\nlocal all old md5\nlocal all all scram-sha-256\n").await;
-    for (user, word) in [("o%27dd", "pässword"), ("old", "md5word")] {
+    for (user, word) in [("o'dd", "pässword"), ("old", "md5word")] {
         let options = ConnectOptions::parse(&server.url_as(user, "postgres"), Some(Secret::new(word))).unwrap();
         let mut connection = Connection::connect(&options, &cancel()).await.unwrap();
         assert!(connection.query_one("SELECT current_user").await.is_ok());
@@ -135,7 +135,7 @@ async fn a_scram_password_is_proven_and_a_wrong_one_refused_by_name() {
 
 #[tokio::test]
 async fn a_silent_server_is_a_stall_and_a_cancelled_wait_ends_at_once() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let token = cancel();
     let mut options = ConnectOptions::parse(&server.url("postgres"), None).unwrap();
     options.stall_timeout = Some(std::time::Duration::from_millis(200));
@@ -159,7 +159,7 @@ async fn a_silent_server_is_a_stall_and_a_cancelled_wait_ends_at_once() {
 
 #[tokio::test]
 async fn nulls_many_rows_and_several_statements_come_back_as_sent() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let mut connection = server.connect("postgres").await;
     let rows = connection.query("SELECT null, '', 'ü'; SELECT 2").await.unwrap();
     assert_eq!(
@@ -223,7 +223,7 @@ async fn pooler(socket: std::path::PathBuf, server: std::path::PathBuf) {
 
 #[tokio::test]
 async fn a_pooler_that_shares_backends_is_refused_and_a_direct_connection_is_not() {
-    let server = TestServer::start().await;
+    let server = TestServer::start();
     let direct = ConnectOptions::parse(&server.url("postgres"), None).unwrap();
     let mut connection = Connection::connect(&direct, &cancel()).await.unwrap();
     refuse_transaction_pooling(&mut connection, &direct, &cancel()).await.unwrap();

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::installation::Installation;
-use crate::support::postgres::{TestServer, bin_directory, output, plain};
+use crate::support::postgres::{TestServer, bin_directory};
+use crate::support::server::{output, plain};
 
 const SCHEMA: &str = include_str!("support/unusual_schema.sql");
 

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::collecting_sink::{CollectingSink, Part};
 use crate::support::lifeboat::Lifeboat;
-use crate::support::postgres::{output, plain};
 use crate::support::redis::TestRedis;
+use crate::support::server::{output, plain};
 
 pub(crate) type Parts = BTreeMap<String, Part>;
 

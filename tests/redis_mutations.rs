@@ -14,9 +14,9 @@ use lifeboat::sources::{Context, LoadRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::installation::Installation;
-use crate::support::postgres::{output, plain};
 use crate::support::redis::TestRedis;
 use crate::support::redis_data;
+use crate::support::server::{output, plain};
 
 /// A change as `redis-cli` takes it in lines, the group that must be named, and what must stand in the difference.
 const MUTATIONS: [(&str, &str, &str); 44] = [

@@ -7,8 +7,8 @@ use lifeboat::sources::redis::replica::{self, Filled, Framing, Transfer};
 use lifeboat::sources::redis::wire::{Code, ConnectOptions, Connection, ServerError, Value, WireError};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::postgres::{output, plain};
 use crate::support::redis::TestRedis;
+use crate::support::server::{output, plain};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,8 @@ use lifeboat::system::leftovers::processes_in;
 use sqlx::Connection;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::postgres::{TestServer, bin_directory, major_directory, not_tried, output, plain};
+use crate::support::postgres::{TestServer, bin_directory, major_directory, not_tried};
+use crate::support::server::{output, plain};
 
 fn installed_major() -> u32 {
     let text = output(plain(&bin_directory().join("postgres")).arg("--version")).stdout;

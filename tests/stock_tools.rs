@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Output;
 
 use crate::support::installation::{Installation, files};
-use crate::support::postgres::{TestServer, output, plain};
+use crate::support::postgres::TestServer;
+use crate::support::server::{output, plain};
 
 const SCHEMA: &str = r#"
 create role "odd; role" nologin;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::support::installation::{Installation, files};
-use crate::support::postgres::{TestServer, output, plain};
+use crate::support::postgres::TestServer;
+use crate::support::server::{output, plain};
 
 const SCHEMA: &str = "create table t (id int primary key, text text); \
     insert into t select n, md5(n::text) from generate_series(1, 20000) n";

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::installation::Installation;
-use crate::support::postgres::{TestServer, client_directory, major_or_say, not_tried, output, plain};
+use crate::support::postgres::{TestServer, client_directory, major_or_say, not_tried};
+use crate::support::server::{output, plain};
 
 /// A server with a locale `xx_YY.UTF-8` that only its own processes can see; none where there is nothing to make it from.
 fn server_with_a_far_locale() -> Option<(tempfile::TempDir, TestServer)> {

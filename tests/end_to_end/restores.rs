@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use crate::postgres_load::{ODD, SCHEMA, content};
 use crate::support::installation::Installation;
-use crate::support::postgres::{TestServer, plain};
+use crate::support::postgres::TestServer;
+use crate::support::server::plain;
 
 fn shop() -> (TestServer, Installation) {
     let server = TestServer::start();

@@ -155,7 +155,7 @@ fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over
     let dump = |database: &str| {
         let mut command = server.client("pg_dump");
         command.arg(database);
-        let text = String::from_utf8(crate::support::postgres::output(&mut command).stdout).unwrap();
+        let text = String::from_utf8(crate::support::server::output(&mut command).stdout).unwrap();
         // Newer versions put a key of the moment around the dump.
         text.lines().filter(|line| !line.contains("restrict ")).collect::<Vec<_>>().join("\n")
     };

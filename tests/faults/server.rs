@@ -12,7 +12,8 @@ use lifeboat::system::user;
 
 use super::{SMALL, bulk, recovers, server_with};
 use crate::support::lifeboat::{Lifeboat, files, finish};
-use crate::support::postgres::{TestServer, bin_directory, plain};
+use crate::support::postgres::{TestServer, bin_directory};
+use crate::support::server::plain;
 
 #[test]
 fn a_server_that_is_down_is_named_with_what_to_look_at_and_the_next_run_succeeds() {

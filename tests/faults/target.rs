@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use super::{SMALL, bulk, first_pack, midway, recovers, server_with};
 use crate::support::lifeboat::{Ended, Lifeboat, files};
-use crate::support::postgres::{TestServer, plain};
+use crate::support::postgres::TestServer;
+use crate::support::server::plain;
 
 /// More than one pack, so that a run is under way for a while.
 const LARGE: usize = 90;

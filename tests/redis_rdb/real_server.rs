@@ -198,7 +198,7 @@ fn a_server_without_keys_and_one_without_a_checksum_are_read() {
     let mut server = RedisServer::start();
     let empty = whole(&server.saved());
     assert_eq!((empty.records.len(), empty.sum), (0, [0; 32]));
-    let mut unsummed = RedisServer::start_with(None, &["--rdbchecksum", "no"]);
+    let mut unsummed = RedisServer::start_with(None, &["rdbchecksum no"]);
     unsummed.run("SET a 1");
     let found = whole(&unsummed.saved());
     assert_eq!((found.records.len(), found.summary.unwrap().checksum), (1, Checksum::Off));

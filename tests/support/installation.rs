@@ -11,7 +11,7 @@ use lifeboat::operations::Session;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::postgres::plain;
+use super::server::plain;
 
 /// Configuration, state, targets and scratch below one folder that goes with it.
 pub(crate) struct Installation {

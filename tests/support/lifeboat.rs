@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::postgres::{TestServer, plain};
+use super::postgres::TestServer;
+use super::server::plain;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
 /// No run of these tests takes that long; one that hangs fails with what it said.

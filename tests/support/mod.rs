@@ -1,7 +1,6 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
 pub(crate) mod collecting_sink;
-pub(crate) mod dump_server;
 pub(crate) mod installation;
 pub(crate) mod lifeboat;
 pub(crate) mod mutations;
@@ -11,3 +10,4 @@ pub(crate) mod redis;
 pub(crate) mod redis_data;
 pub(crate) mod relay;
 pub(crate) mod s3;
+pub(crate) mod server;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use lifeboat::domain::{Fingerprint, PartName, PartReader, PartStore, SourceRecord, StoreError};
 use serde_json::{Value, json};
 
-use super::postgres::{TestServer, output};
+use super::postgres::TestServer;
+use super::server::output;
 
 /// Parts by name; pieces are small, so that rows and statements are cut anywhere.
 #[derive(Default)]

@@ -1,20 +1,17 @@
 //! Real Postgres servers for tests: a private directory, a unix socket, no port, ended with the test.
 //!
-//! The server's life hangs on a pipe that only the test holds, so it ends however the test does, also by `kill -9`.
 //! A data directory is made once for each major version and build folder, and copied after that (a copy costs a tenth).
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use lifeboat::domain::Place;
+use lifeboat::sources::postgres::wire::{ConnectOptions, Connection};
 use lifeboat::system::user;
+use tokio_util::sync::CancellationToken;
 
-const START_LIMIT: Duration = Duration::from_mins(1);
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+use super::server::{Guarded, as_server, folder, output, plain};
 
 /// The oldest and the newest major that Lifeboat supports.
 pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=MAJOR_MAX;
@@ -32,17 +29,12 @@ log_min_messages = warning
 log_line_prefix = '%m [%p] %d '
 ";
 
-/// Runs the server; ends it at once when the pipe to the test closes, and itself when the server ends.
-const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=$!; \
-    { read -r _ <&3; kill -QUIT $server; } & reader=$!; \
-    wait $server; status=$?; kill $reader; exit $status";
-
 /// One running server. Dropping it ends it and removes its files.
 pub(crate) struct TestServer {
     root: tempfile::TempDir,
     bin: PathBuf,
     environment: Vec<(String, String)>,
-    guard: Option<Child>,
+    running: Option<Guarded>,
 }
 
 impl TestServer {
@@ -68,7 +60,7 @@ impl TestServer {
 
     /// A server from the programs in `bin`.
     pub(crate) fn start_in(bin: &Path, settings: &[(&str, &str)]) -> Self {
-        let root = folder();
+        let root = folder("lbt-");
         let data = root.path().join("data");
         if bin.join("pg_resetwal").exists() {
             copy(&template(bin), &data);
@@ -90,7 +82,7 @@ impl TestServer {
 
     fn run_in(root: tempfile::TempDir, bin: &Path, environment: &[(&str, &str)]) -> Self {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut server = Self { root, bin: bin.to_owned(), environment, guard: None };
+        let mut server = Self { root, bin: bin.to_owned(), environment, running: None };
         server.resume();
         server
     }
@@ -107,7 +99,7 @@ impl TestServer {
 
     /// A hot standby that streams from this server.
     pub(crate) fn standby(&self, settings: &[(&str, &str)]) -> Self {
-        let root = folder();
+        let root = folder("lbt-");
         let mut backup = as_server(&client_program(&self.bin, "pg_basebackup"));
         backup.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", "postgres", "-h"]).arg(self.root.path());
         run(backup.arg("-D").arg(root.path().join("data")));
@@ -117,32 +109,19 @@ impl TestServer {
 
     /// Starts it again after [`TestServer::stop`], on the same data.
     pub(crate) fn resume(&mut self) {
-        assert!(self.guard.is_none(), "the server runs already");
-        let mut command = as_server(Path::new("sh"));
-        command.args(["-c", GUARD, "guard"]).arg(self.bin.join("postgres")).arg("-D").arg(self.data());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.env("LOG", self.log_file()).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let mut guard = command.spawn().unwrap();
-        let start = Instant::now();
-        while !ready(&self.data()) {
-            let ended = guard.try_wait().unwrap();
-            assert!(ended.is_none() && start.elapsed() < START_LIMIT, "no server: {ended:?}\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.guard = Some(guard);
+        assert!(self.running.is_none(), "the server runs already");
+        let data = self.data();
+        let server = |command: &mut std::process::Command| {
+            command.arg(self.bin.join("postgres")).arg("-D").arg(&data);
+            command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        };
+        self.running = Some(Guarded::start("QUIT", &self.log_file(), server, || ready(&data)));
     }
 
     /// Ends it at once, as a crash would; its data stays.
     pub(crate) fn stop(&mut self) {
-        let Some(mut guard) = self.guard.take() else { return };
-        drop(guard.stdin.take());
-        let start = Instant::now();
-        while guard.try_wait().unwrap().is_none() {
-            if start.elapsed() > STOP_LIMIT {
-                let group = rustix::process::Pid::from_child(&guard);
-                let _gone_already = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if self.running.take().is_none() {
+            return;
         }
         let _none_left_after_a_crash = std::fs::remove_file(self.data().join("postmaster.pid"));
     }
@@ -174,6 +153,27 @@ impl TestServer {
 
     pub(crate) fn place(&self, database: &str) -> Place {
         Place { url: self.url(database), password: None }
+    }
+
+    /// A session of our own client.
+    pub(crate) async fn connect(&self, database: &str) -> Connection {
+        let options = ConnectOptions::parse(&self.url(database), None).unwrap();
+        Connection::connect(&options, &CancellationToken::new()).await.unwrap()
+    }
+
+    /// Runs statements by our own client, and returns the first column of the rows.
+    pub(crate) async fn sql(&self, database: &str, sql: &str) -> Vec<String> {
+        let mut connection = self.connect(database).await;
+        let rows = connection.query(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+        connection.close().await;
+        rows.iter().map(|row| row.text(0).unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Lines of `pg_hba.conf`, in force when this returns.
+    pub(crate) async fn set_hba(&self, lines: &str) {
+        std::fs::write(self.data().join("pg_hba.conf"), lines).unwrap();
+        self.sql("postgres", "SELECT pg_reload_conf()").await;
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
 
     /// Runs SQL and returns what `psql -At` prints; an error fails the test with its text.
@@ -226,11 +226,6 @@ impl TestServer {
 
     pub(crate) fn major(&self) -> u32 {
         self.psql("postgres", "show server_version_num").parse::<u32>().unwrap() / 10_000
-    }
-
-    /// What the server logged so far.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     fn log_file(&self) -> PathBuf {
@@ -339,13 +334,6 @@ fn template(bin: &Path) -> PathBuf {
     cached
 }
 
-fn folder() -> tempfile::TempDir {
-    let root = tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
-    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    user::give(root.path(), user::server_user().as_ref()).unwrap();
-    root
-}
-
 /// Later lines of the file override earlier ones.
 fn configure(root: &Path, settings: &[(&str, &str)]) {
     let mut config = std::fs::OpenOptions::new().append(true).open(root.join("data/postgresql.conf")).unwrap();
@@ -412,31 +400,8 @@ fn percent(text: &str) -> String {
     text.bytes().map(escape).collect()
 }
 
-/// A program with nothing of the caller's `PG...` environment.
-#[expect(clippy::disallowed_methods, reason = "tests are synchronous and run the engine's own tools")]
-pub(crate) fn plain(program: &Path) -> std::process::Command {
-    let mut command = std::process::Command::new(program);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C.UTF-8");
-    command.current_dir("/");
-    command
-}
-
-fn as_server(program: &Path) -> std::process::Command {
-    let mut command = plain(program);
-    if let Some(user) = user::server_user() {
-        command.uid(user.uid).gid(user.gid);
-    }
-    command
-}
-
 fn run(command: &mut std::process::Command) {
     output(command);
-}
-
-pub(crate) fn output(command: &mut std::process::Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
 }
 
 #[test]

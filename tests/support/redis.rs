@@ -1,31 +1,20 @@
 //! Real Redis servers for tests: a private directory, a unix socket, no port unless asked for, ended with the test.
-//!
-//! The server's life hangs on a pipe that only the test holds, so it ends however the test does, also by `kill -9`.
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use lifeboat::system::user;
+use super::server::{Guarded, folder, output, plain};
 
-use super::postgres::{output, plain};
-
-const START_LIMIT: Duration = Duration::from_secs(30);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// Runs the server; ends it at once when the pipe to the test closes, and itself when the server ends.
-const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=$!; \
-    { read -r _ <&3; kill -KILL $server; } & reader=$!; \
-    wait $server; status=$?; kill $reader; exit $status";
+const LOAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// One running server. Dropping it ends it and removes its files.
 pub(crate) struct TestRedis {
+    // Ends before its folder goes: fields are dropped in this order.
+    running: Option<Guarded>,
     root: tempfile::TempDir,
     settings: Vec<String>,
-    guard: Option<Child>,
 }
 
 impl TestRedis {
@@ -43,15 +32,13 @@ impl TestRedis {
 
     /// A server that was not started yet: a test may put a `dump.rdb` into its folder.
     pub(crate) fn prepared(settings: &[&str]) -> Self {
-        let root = tempfile::Builder::new().prefix("lbr-").tempdir_in("/tmp").unwrap();
-        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        user::give(root.path(), user::server_user().as_ref()).unwrap();
-        Self { root, settings: settings.iter().map(|line| (*line).to_owned()).collect(), guard: None }
+        let settings = settings.iter().map(|line| (*line).to_owned()).collect();
+        Self { root: folder("lbr-"), settings, running: None }
     }
 
     /// Starts it, again after [`TestRedis::kill`], and waits until it answers; whether it has loaded its data is left open.
     pub(crate) fn resume(&mut self) {
-        assert!(self.guard.is_none(), "the server runs already");
+        assert!(self.running.is_none(), "the server runs already");
         let mut file = std::fs::File::create(self.root.path().join("redis.conf")).unwrap();
         let folder = self.root.path().display();
         writeln!(file, "port 0\nunixsocket {folder}/redis.sock\nunixsocketperm 777\ndir {folder}\nsave \"\"").unwrap();
@@ -60,34 +47,17 @@ impl TestRedis {
             writeln!(file, "{}", line.replace("{folder}", &folder.to_string())).unwrap();
         }
         let _none_left_after_a_kill = std::fs::remove_file(self.socket());
-        let mut command = plain(Path::new("sh"));
-        if let Some(user) = user::server_user() {
-            command.uid(user.uid).gid(user.gid);
-        }
-        command.args(["-c", GUARD, "guard"]).arg(program()).arg(self.root.path().join("redis.conf"));
-        command.env("LOG", self.log_file()).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let mut guard = command.spawn().unwrap();
-        let start = Instant::now();
-        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
-            let ended = guard.try_wait().unwrap();
-            assert!(ended.is_none() && start.elapsed() < START_LIMIT, "no server: {ended:?}\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.guard = Some(guard);
+        let server = |command: &mut std::process::Command| {
+            command.arg(program()).arg(self.root.path().join("redis.conf"));
+        };
+        let socket = self.socket();
+        let ready = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+        self.running = Some(Guarded::start("KILL", &self.log_file(), server, ready));
     }
 
     /// Ends it at once, as a crash would.
     pub(crate) fn kill(&mut self) {
-        let Some(mut guard) = self.guard.take() else { return };
-        drop(guard.stdin.take());
-        let start = Instant::now();
-        while guard.try_wait().unwrap().is_none() {
-            if start.elapsed() > STOP_LIMIT {
-                let group = rustix::process::Pid::from_child(&guard);
-                let _gone_already = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.running = None;
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -118,7 +88,7 @@ impl TestRedis {
     pub(crate) fn wait_until_loaded(&self) {
         let start = Instant::now();
         while !self.cli(&["INFO", "persistence"]).lines().any(|line| line.trim() == "loading:0") {
-            assert!(start.elapsed() < START_LIMIT, "the data do not load\n{}", self.log());
+            assert!(start.elapsed() < LOAD_LIMIT, "the data do not load\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -141,12 +111,6 @@ impl TestRedis {
 
     fn log_file(&self) -> PathBuf {
         self.root.path().join("log")
-    }
-}
-
-impl Drop for TestRedis {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
