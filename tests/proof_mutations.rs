@@ -1,96 +1,27 @@
 //! Each of many single changes to a restored database is found and named. One backup, one scratch, one load; each change is
 //! made to a copy of the loaded database.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat::domain::progress::Silent;
-use lifeboat::domain::{PartStore, Verdict};
-use lifeboat::operations::compare::{Restored, compare};
-use lifeboat::operations::session::kind;
-use lifeboat::operations::snapshots::{self, OpenSnapshot, Selector};
+use lifeboat::domain::Verdict;
 use lifeboat::proof::checks::client;
-use lifeboat::scratch::{self, Lease, LeaseRequest};
-use lifeboat::sources::{Context, LoadRequest};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::installation::Installation;
+use crate::support::loaded::Loaded;
 use crate::support::mutations::{MUTATIONS, Mutation, Needs, SeenIn};
 use crate::support::postgres::TestServer;
 
 const SCHEMA: &str = include_str!("support/unusual_schema.sql");
 
-/// A snapshot loaded into a scratch server of its own.
-struct Loaded {
-    snapshot: OpenSnapshot,
-    lease: Box<dyn Lease>,
-    context: Context,
-    _circle: Installation,
-    _folders: [tempfile::TempDir; 2],
-}
-
-impl Loaded {
-    async fn new(circle: Installation) -> Self {
-        circle.back_up();
-        let session = circle.session().await;
-        let job = &session.config.jobs[0];
-        let target = session.target(&job.backup.targets[0]).await.unwrap();
-        let listing = snapshots::list(&session, &target).await.unwrap();
-        let found = snapshots::choose(&listing, &job.name, &Selector::Latest).unwrap();
-        let snapshot =
-            snapshots::open(&session, &target, &[], found, &session.identities().await.unwrap()).await.unwrap();
-        let record = &snapshot.recipe.meta.source;
-        let folder = || tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
-        let (root, work) = (folder(), folder());
-        let cancel = CancellationToken::new();
-        let needs = kind(&record.kind).unwrap().needs(record);
-        let request = LeaseRequest { root: root.path().to_owned(), never: vec![], cancel: cancel.clone() };
-        let engine = scratch::registry::kind(&needs.engine).unwrap();
-        let lease = engine.lease(None, &needs, &request).await.unwrap();
-        let context = Context {
-            job: "job".to_owned(),
-            progress: Arc::new(Silent),
-            cancel,
-            lanes: 2,
-            work: work.path().to_owned(),
-        };
-        let load = LoadRequest {
-            place: lease.place(""),
-            only: vec![],
-            overwrite: vec![],
-            scratch: true,
-            programs: vec![],
-            dry_run: false,
-        };
-        let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
-        kind(&record.kind).unwrap().load(&context, record, store, &load).await.unwrap();
-        Self { snapshot, lease, context, _circle: circle, _folders: [root, work] }
-    }
-
-    async fn compare(&self) -> Verdict {
-        // Each comparison has a work folder of its own, as each restore test has.
-        let work = tempfile::tempdir_in(&self.context.work).unwrap();
-        let context = Context { work: work.path().to_owned(), ..self.context.clone() };
-        let kind = kind(&self.snapshot.recipe.meta.source.kind).unwrap();
-        let restored = Restored { kind, snapshot: &self.snapshot, lease: self.lease.as_ref(), context: &context };
-        let (mismatches, evidence) = compare(&restored).await.unwrap();
-        Verdict::conclude(mismatches, evidence)
-    }
-
-    /// A session that may change things.
-    async fn session(&self, database: &str) -> PgConnection {
-        let options: PgConnectOptions = self.lease.place(database).url.parse().unwrap();
-        PgConnection::connect_with(&options.disable_statement_logging()).await.unwrap()
-    }
-
-    async fn run(&self, database: &str, sql: &str) {
-        let mut session = self.session(database).await;
-        let ran = session.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
-        ran.unwrap_or_else(|error| panic!("{database}: {sql}: {error}"));
-        session.close().await.unwrap();
-    }
+/// Changes the loaded database.
+async fn run(loaded: &Loaded, database: &str, sql: &str) {
+    let options: PgConnectOptions = loaded.lease.place(database).url.parse().unwrap();
+    let mut session = PgConnection::connect_with(&options.disable_statement_logging()).await.unwrap();
+    let ran = session.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
+    ran.unwrap_or_else(|error| panic!("{database}: {sql}: {error}"));
+    session.close().await.unwrap();
 }
 
 /// Sets the loaded database aside as the template of all copies.
@@ -136,20 +67,20 @@ async fn every_single_change_to_a_restored_database_fails_the_test_and_is_named(
     let verdict = loaded.compare().await;
     assert_eq!(verdict.word(), "PROVEN", "{verdict:#?}");
 
-    loaded.run("postgres", KEEP).await;
+    run(&loaded, "postgres", KEEP).await;
     let mut wrong = vec![];
     let mut tried = 0;
     // The first round changes nothing: what a copy lacks would be taken for a change.
     let unchanged = Mutation { name: "nothing", sql: "", what: "", seen_in: SeenIn::Inventory, needs: Needs::Any };
     let changes = MUTATIONS.iter().filter(|m| possible(m, major) && !m.sql.contains("app.wide"));
     for mutation in std::iter::once(&unchanged).chain(changes) {
-        loaded.run("postgres", "CREATE DATABASE social TEMPLATE social_loaded").await;
-        loaded.run("postgres", COPY).await;
-        loaded.run("social", &format!("SET search_path = public; {}", mutation.sql)).await;
+        run(&loaded, "postgres", "CREATE DATABASE social TEMPLATE social_loaded").await;
+        run(&loaded, "postgres", COPY).await;
+        run(&loaded, "social", &format!("SET search_path = public; {}", mutation.sql)).await;
         let verdict = loaded.compare().await;
         wrong.extend(objection(mutation, &verdict));
-        loaded.run("postgres", RESET).await;
-        loaded.run("postgres", "DROP DATABASE social").await;
+        run(&loaded, "postgres", RESET).await;
+        run(&loaded, "postgres", "DROP DATABASE social").await;
         tried += 1;
     }
     assert!(tried > 90, "{tried} changes were tried");
@@ -195,13 +126,13 @@ async fn a_change_in_the_second_of_two_databases_is_named_with_its_database() {
     let loaded = Loaded::new(circle).await;
     assert_eq!(loaded.compare().await.word(), "PROVEN");
 
-    loaded
-        .run(
-            "b",
-            "update t set m = 8 where n <= 3; delete from t where n = 9; select setval('s', 5);
+    run(
+        &loaded,
+        "b",
+        "update t set m = 8 where n <= 3; delete from t where n = 9; select setval('s', 5);
              alter table t disable trigger touched; select lo_put(4711, 1, 'x')",
-        )
-        .await;
+    )
+    .await;
     let Verdict::Failed { mismatches, evidence } = loaded.compare().await else { panic!("it is not proven") };
     let told: Vec<String> = mismatches.iter().map(|m| format!("{}: {}", m.what, m.difference)).collect();
     assert_eq!(

@@ -1,19 +1,12 @@
 //! Each of many single changes to a restored Redis is found and named. One backup, one scratch, one load; before each change the
 //! instance is brought back to what was loaded.
 
-use std::sync::Arc;
-
-use lifeboat::domain::progress::Silent;
-use lifeboat::domain::{PartStore, Verdict};
-use lifeboat::operations::compare::{Restored, compare};
-use lifeboat::operations::session::kind;
-use lifeboat::operations::snapshots::{self, OpenSnapshot, Selector};
-use lifeboat::scratch::{self, Lease, LeaseRequest};
+use lifeboat::domain::Verdict;
 use lifeboat::sources::redis::wire::{ConnectOptions, Connection};
-use lifeboat::sources::{Context, LoadRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::installation::Installation;
+use crate::support::loaded::Loaded;
 use crate::support::redis::TestRedis;
 use crate::support::redis_data;
 use crate::support::server::{output, plain};
@@ -70,81 +63,19 @@ const MUTATIONS: [(&str, &str, &str); 44] = [
     ("SELECT 3\nFLUSHDB", "db3/string", "missing: `only:3`"),
 ];
 
-struct Loaded {
-    snapshot: OpenSnapshot,
-    lease: Box<dyn Lease>,
-    context: Context,
-    _installation: Installation,
-    _folders: [tempfile::TempDir; 2],
+/// Everything goes, and is loaded again as it was the first time.
+async fn reset(loaded: &Loaded) {
+    cli(loaded, "REPLICAOF NO ONE\nFLUSHALL\nFUNCTION FLUSH\nREPLICAOF 127.0.0.1 0");
+    assert_eq!(loaded.load().await.warnings, Vec::<String>::new());
 }
 
-impl Loaded {
-    async fn new(installation: Installation) -> Self {
-        installation.back_up();
-        let session = installation.session().await;
-        let job = &session.config.jobs[0];
-        let target = session.target(&job.backup.targets[0]).await.unwrap();
-        let listing = snapshots::list(&session, &target).await.unwrap();
-        let found = snapshots::choose(&listing, &job.name, &Selector::Latest).unwrap();
-        let identities = session.identities().await.unwrap();
-        let snapshot = snapshots::open(&session, &target, &[], found, &identities).await.unwrap();
-        let folder = || tempfile::Builder::new().prefix("lbt-").tempdir_in("/tmp").unwrap();
-        let (root, work) = (folder(), folder());
-        std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-        let cancel = CancellationToken::new();
-        let needs = kind("redis").unwrap().needs(&snapshot.recipe.meta.source);
-        let request = LeaseRequest { root: root.path().to_owned(), never: vec![], cancel: cancel.clone() };
-        let lease = scratch::registry::kind("redis").unwrap().lease(None, &needs, &request).await.unwrap();
-        let context = Context {
-            job: "job".to_owned(),
-            progress: Arc::new(Silent),
-            cancel,
-            lanes: 2,
-            work: work.path().to_owned(),
-        };
-        let loaded = Self { snapshot, lease, context, _installation: installation, _folders: [root, work] };
-        loaded.load().await;
-        loaded
-    }
-
-    async fn load(&self) {
-        let load = LoadRequest {
-            place: self.lease.place(""),
-            only: vec![],
-            overwrite: vec![],
-            scratch: true,
-            dry_run: false,
-            programs: vec![],
-        };
-        let store: Arc<dyn PartStore> = Arc::clone(&self.snapshot.store) as _;
-        let record = &self.snapshot.recipe.meta.source;
-        let report = kind("redis").unwrap().load(&self.context, record, store, &load).await.unwrap();
-        assert_eq!(report.warnings, Vec::<String>::new());
-    }
-
-    /// Everything goes, and is loaded again as it was the first time.
-    async fn reset(&self) {
-        self.cli("REPLICAOF NO ONE\nFLUSHALL\nFUNCTION FLUSH\nREPLICAOF 127.0.0.1 0");
-        self.load().await;
-    }
-
-    async fn compare(&self) -> Verdict {
-        let work = tempfile::tempdir_in(&self.context.work).unwrap();
-        let context = Context { work: work.path().to_owned(), ..self.context.clone() };
-        let kind = kind("redis").unwrap();
-        let restored = Restored { kind, snapshot: &self.snapshot, lease: self.lease.as_ref(), context: &context };
-        let (mismatches, evidence) = compare(&restored).await.unwrap();
-        Verdict::conclude(mismatches, evidence)
-    }
-
-    fn cli(&self, lines: &str) {
-        let url = self.lease.place("").url;
-        let mut command = plain(std::path::Path::new("sh"));
-        command.args(["-c", "printf '%s\\n' \"$1\" | redis-cli -e -s \"$2\"", "sh", lines]);
-        command.arg(url.strip_prefix("unix://").unwrap());
-        let said = String::from_utf8_lossy(&output(&mut command).stdout).into_owned();
-        assert!(!said.contains("ERR ") && !said.contains("NOGROUP"), "{lines}: {said}");
-    }
+fn cli(loaded: &Loaded, lines: &str) {
+    let url = loaded.lease.place("").url;
+    let mut command = plain(std::path::Path::new("sh"));
+    command.args(["-c", "printf '%s\\n' \"$1\" | redis-cli -e -s \"$2\"", "sh", lines]);
+    command.arg(url.strip_prefix("unix://").unwrap());
+    let said = String::from_utf8_lossy(&output(&mut command).stdout).into_owned();
+    assert!(!said.contains("ERR ") && !said.contains("NOGROUP"), "{lines}: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,13 +88,13 @@ async fn every_single_change_to_a_restored_redis_fails_the_test_and_is_named() {
     assert_eq!(verdict.word(), "PROVEN", "{verdict:#?}");
     let mut wrong = vec![];
     for (change, group, named) in MUTATIONS {
-        loaded.cli(change);
+        cli(&loaded, change);
         match loaded.compare().await {
             Verdict::Failed { mismatches, .. }
                 if mismatches.iter().any(|m| m.what == group && m.difference.contains(named)) => {}
             verdict => wrong.push(format!("{change}: expected `{group}` and `{named}`, found {verdict:#?}")),
         }
-        loaded.reset().await;
+        reset(&loaded).await;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // What the loop takes for the beginning of each round is the beginning.

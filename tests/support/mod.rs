@@ -3,6 +3,7 @@
 pub(crate) mod collecting_sink;
 pub(crate) mod installation;
 pub(crate) mod lifeboat;
+pub(crate) mod loaded;
 pub(crate) mod mutations;
 pub(crate) mod parts;
 pub(crate) mod postgres;
