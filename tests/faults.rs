@@ -24,7 +24,7 @@ use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::support::lifeboat::{Ended, Lifeboat, files, finish};
+use crate::support::installation::{Installation, Outcome, contents, finish};
 use crate::support::postgres::TestServer;
 use crate::support::relay::Relay;
 
@@ -54,9 +54,9 @@ fn bulk(megabytes: usize) -> String {
 }
 
 /// The state that every fault must leave behind: the next backup is whole, and a restore test proves it.
-fn recovers(boat: &Lifeboat, targets: &[&str]) {
+fn recovers(boat: &Installation, targets: &[&str]) {
     let before = boat.roots(targets[0]).len();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let after = boat.snapshots();
     assert_eq!(boat.roots(targets[0]).len(), before + 1, "{after:?}");
     assert_eq!(after.last().unwrap().1, targets, "the newest is at every target");
@@ -66,7 +66,7 @@ fn recovers(boat: &Lifeboat, targets: &[&str]) {
 
 /// Runs a backup of `app` that is held up in the middle, whatever the machine's pace: the rows of the table `last` are asked
 /// for only when `act` has returned. `backup` holds further lines of the job's `[backup]`.
-fn midway(server: &TestServer, boat: &Lifeboat, backup: &str, act: impl FnOnce(&Child)) -> Ended {
+fn midway(server: &TestServer, boat: &Installation, backup: &str, act: impl FnOnce(&Child)) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (held, is_held) = mpsc::channel();
     let (release, released) = tokio::sync::oneshot::channel::<()>();
@@ -78,14 +78,14 @@ fn midway(server: &TestServer, boat: &Lifeboat, backup: &str, act: impl FnOnce(&
             released.await.unwrap();
         })
     };
-    boat.job("app", &relay.url("app"), "", backup);
+    boat.whole_job("app", &relay.url("app"), "", backup);
     let running = boat.start(&["backup", "now"]);
     let is_held = is_held.recv_timeout(Duration::from_mins(1));
     assert!(is_held.is_ok(), "the rows of `last` were never asked for: {:?}", finish(running));
     act(&running);
     release.send(()).unwrap();
     let ended = finish(running);
-    boat.job("app", &server.url("app"), "", backup);
+    boat.whole_job("app", &server.url("app"), "", backup);
     ended
 }
 
@@ -94,7 +94,7 @@ fn first_pack(target: &Path) -> String {
     let begun = Instant::now();
     loop {
         let is_pack = |path: &String| path.ends_with(".age");
-        if let Some(pack) = files(&target.join("packs")).into_keys().find(is_pack) {
+        if let Some(pack) = contents(&target.join("packs")).into_keys().find(is_pack) {
             return pack;
         }
         assert!(begun.elapsed() < Duration::from_mins(1), "no pack came to {}", target.display());

@@ -1,5 +1,6 @@
 //! Thousands of tables: the circle closes, and memory stays bounded.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::support::installation::Installation;
@@ -12,7 +13,7 @@ const RSS_KIB_MAX: u64 = 96 << 10;
 
 /// Runs the binary and returns the most memory that it held, KiB.
 fn peak(circle: &Installation, arguments: &[&str]) -> u64 {
-    let mut child = circle.command(arguments).spawn().unwrap();
+    let mut child = circle.command(arguments).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
     let mut peak = 0;
     let status = loop {
         let text = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();

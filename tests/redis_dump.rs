@@ -14,7 +14,7 @@ use lifeboat::sources::{Context, Preflight, SourceError, registry};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::collecting_sink::{CollectingSink, Part};
-use crate::support::lifeboat::Lifeboat;
+use crate::support::installation::{Installation, contents};
 use crate::support::redis::TestRedis;
 use crate::support::server::{output, plain};
 
@@ -531,12 +531,9 @@ async fn a_backup_by_the_command_line_restores_into_a_folder_that_stock_redis_se
         let noise: Vec<u8> = std::iter::repeat_with(rand::random).take(8_000).collect();
         connection.call(&[b"SET", format!("noise:{number}").as_bytes(), &noise]).await.unwrap();
     }
-    let boat = Lifeboat::new(&["a"]);
-    let folder = boat.folder().join("jobs");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("queue.toml"), format!("[source]\ntype = \"redis\"\nurl = \"{}\"\n", server.url()))
-        .unwrap();
-    boat.backup().expect(0);
+    let boat = Installation::by_init(&["a"]);
+    boat.write_job("queue", &format!("[source]\ntype = \"redis\"\nurl = \"{}\"\n", server.url()));
+    boat.back_up();
     boat.assert_sound(&["a"]);
     let out = boat.fresh();
     boat.run(&["restore", "queue", "--to", &out.display().to_string()]).expect(0);
@@ -549,10 +546,9 @@ async fn a_backup_by_the_command_line_restores_into_a_folder_that_stock_redis_se
     let readme = std::fs::read_to_string(out.join("README.md")).unwrap();
     assert!(readme.contains("redis-check-rdb dump.rdb"), "{readme}");
     // A second backup of the same data stores next to nothing.
-    let size =
-        |target: &str| crate::support::lifeboat::files(&boat.target(target)).values().map(Vec::len).sum::<usize>();
+    let size = |target: &str| contents(&boat.target(target)).values().map(Vec::len).sum::<usize>();
     let before = size("a");
-    boat.backup().expect(0);
+    boat.back_up();
     let added = size("a") - before;
     assert!(added < before / 10, "{added} of {before}");
 }

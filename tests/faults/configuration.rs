@@ -7,17 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{SMALL, bulk, server_with};
-use crate::support::lifeboat::{Lifeboat, files};
+use crate::support::installation::{Installation, contents};
 
 #[test]
 fn a_typo_in_a_file_is_shown_with_line_caret_and_what_was_meant() {
     let server = server_with("");
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    let file = boat.folder().join("jobs/app.toml");
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    let file = boat.path("jobs/app.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("[backup]", "[backup]\nquorom = 1")).unwrap();
-    let ended =
-        boat.backup().expect(2).says(&["unknown key `quorom`", "app.toml:", "^^^^^^", "did you mean `quorum`?"]);
+    let ended = boat.run(&["backup", "now"]).expect(2).tells(&[
+        "unknown key `quorom`",
+        "app.toml:",
+        "^^^^^^",
+        "did you mean `quorum`?",
+    ]);
     assert!(ended.stdout.is_empty());
     assert!(!boat.state().exists(), "a run that could not begin left a state folder");
 }
@@ -25,7 +29,7 @@ fn a_typo_in_a_file_is_shown_with_line_caret_and_what_was_meant() {
 #[test]
 fn an_unknown_job_snapshot_or_target_is_answered_with_those_that_there_are() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
     boat.run(&["backup", "now", "ap"]).refuses(10, &["no job `ap`", "`app`"]);
     boat.run(&["restore-test", "ap"]).refuses(10, &["no job `ap`", "`app`"]);
     let out = boat.fresh();
@@ -33,7 +37,7 @@ fn an_unknown_job_snapshot_or_target_is_answered_with_those_that_there_are() {
     boat.run(&["restore", "app", "--to", to]).refuses(1, &["does not exist", "mounted"]);
     std::fs::create_dir(boat.target("one")).unwrap();
     boat.run(&["restore", "app", "--to", to]).refuses(10, &["no repository", "backup now"]);
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let (id, _) = boat.snapshots().pop().unwrap();
     boat.run(&["restore", "ap", "--to", to]).refuses(10, &["`ap` has no snapshot"]);
     boat.run(&["restore", "app@0123456789abcdef", "--to", to]).refuses(10, &["0123456789abcdef", &id]);
@@ -46,30 +50,30 @@ fn an_unknown_job_snapshot_or_target_is_answered_with_those_that_there_are() {
 #[test]
 fn a_dry_run_writes_nothing_anywhere() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
-    let before = files(boat.path());
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
+    let before = contents(boat.root());
     let looked = boat.run(&["backup", "now", "--dry-run"]);
     assert!(looked.stdout.contains("nothing was written"), "{}", looked.all());
-    assert!(files(boat.path()) == before, "a dry run before the first backup wrote something");
-    boat.backup().expect(0);
-    let before = files(boat.path());
+    assert!(contents(boat.root()) == before, "a dry run before the first backup wrote something");
+    boat.run(&["backup", "now"]).expect(0);
+    let before = contents(boat.root());
     let out = boat.fresh();
     boat.run(&["backup", "now", "--dry-run"]).expect(0);
     boat.run(&["backup", "now", "--dry-run", "--json"]).expect(0);
     boat.run(&["restore", "app", "--to", out.to_str().unwrap(), "--dry-run"]).expect(0);
     boat.run(&["restore", "app", "--to", &server.url("fresh"), "--dry-run"]).expect(0);
-    assert!(files(boat.path()) == before, "a dry run wrote something");
+    assert!(contents(boat.root()) == before, "a dry run wrote something");
     assert_eq!(server.psql("postgres", "select count(*) from pg_database where datname = 'fresh'"), "0");
 }
 
 /// The folders of scratch instances that a test's own folder ever held, watched while `act` runs.
-fn leased(boat: &Lifeboat, act: impl FnOnce()) -> BTreeSet<String> {
+fn leased(boat: &Installation, act: impl FnOnce()) -> BTreeSet<String> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut seen = BTreeSet::new();
             while !stop.load(Ordering::Relaxed) {
-                seen.extend(files(&boat.scratch()).into_keys());
+                seen.extend(contents(&boat.scratch()).into_keys());
                 std::thread::sleep(Duration::from_millis(2));
             }
             seen
@@ -86,11 +90,11 @@ fn leased(boat: &Lifeboat, act: impl FnOnce()) -> BTreeSet<String> {
 #[test]
 fn a_dry_restore_test_says_what_it_would_do_and_leases_nothing() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
     boat.add_check("sql = 'select count(*) from account'\nmin = 400");
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let (id, _) = boat.snapshots().pop().unwrap();
-    let before = files(boat.path());
+    let before = contents(boat.root());
     let leases = leased(&boat, || {
         let said = boat.run(&["restore-test", "--dry-run"]).expect(0).stdout;
         let major = format!("postgres {}", server.major());
@@ -106,22 +110,22 @@ fn a_dry_restore_test_says_what_it_would_do_and_leases_nothing() {
         assert_eq!(tests[0]["scratch"]["major"], server.major());
     });
     assert_eq!(leases, BTreeSet::new());
-    assert!(files(boat.path()) == before, "a dry run wrote something");
+    assert!(contents(boat.root()) == before, "a dry run wrote something");
 }
 
 #[test]
 fn a_dry_restore_test_names_the_targets_that_could_not_be_tested() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
     boat.run(&["restore-test", "--dry-run"]).refuses(1, &["does not exist"]);
-    boat.backup().expect(0);
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     // Rolled back: an older snapshot is there and verifies, but the newest is not to be had.
     let newest = boat.roots("two").pop().unwrap();
     std::fs::remove_file(&newest).unwrap();
     let said = boat.run(&["restore-test", "--dry-run"]).refuses(3, &["target `two`", "was committed here"]);
     assert!(said.stdout.contains("target one (") && said.stdout.contains(": snapshot "), "{}", said.stdout);
-    std::fs::rename(boat.target("one"), boat.path().join("away")).unwrap();
+    std::fs::rename(boat.target("one"), boat.root().join("away")).unwrap();
     boat.run(&["restore-test", "--dry-run"]).refuses(1, &["2 tests cannot be run", "mounted"]);
     boat.run(&["restore-test", "--dry-run", "ap"]).refuses(10, &["no job `ap`", "`app`"]);
 }
@@ -129,7 +133,7 @@ fn a_dry_restore_test_names_the_targets_that_could_not_be_tested() {
 #[test]
 fn every_line_under_json_is_an_object_that_says_what_it_is() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
     let out = boat.fresh();
     let last = |arguments: &[&str], code| {
         let mut all = arguments.to_vec();
@@ -156,12 +160,12 @@ fn secrets_show_in_no_command_line_no_output_no_catalog_and_no_report() {
     std::fs::write(server.data().join("pg_hba.conf"), "local all postgres trust\nlocal all all scram-sha-256\n")
         .unwrap();
     server.reload();
-    let boat = Lifeboat::new(&["one"]);
-    let file = boat.folder().join("password");
+    let boat = Installation::by_init(&["one"]);
+    let file = boat.path("password");
     std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    boat.job("app", &server.url_as("keeper", "app"), "password = { file = \"password\" }", "");
-    let identity = std::fs::read_to_string(boat.folder().join("keys/recovery.identity.txt")).unwrap();
+    boat.whole_job("app", &server.url_as("keeper", "app"), "password = { file = \"password\" }", "");
+    let identity = std::fs::read_to_string(boat.path("keys/recovery.identity.txt")).unwrap();
     let identity = identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap().to_owned();
 
     let (stop, mut said) = (AtomicBool::new(false), String::new());
@@ -198,7 +202,7 @@ fn secrets_show_in_no_command_line_no_output_no_catalog_and_no_report() {
         assert!(shown.is_empty(), "{shown:?}");
         assert!(!said.contains(secret), "a secret was said");
         let holds = |folder: &Path| -> Vec<String> {
-            let found = files(folder).into_iter().filter(|(_, bytes)| contains(bytes, secret.as_bytes()));
+            let found = contents(folder).into_iter().filter(|(_, bytes)| contains(bytes, secret.as_bytes()));
             found.map(|(path, _)| path).collect()
         };
         assert_eq!(holds(&boat.state()), Vec::<String>::new());

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{SMALL, bulk, server_with};
-use crate::support::lifeboat::{Ended, Lifeboat, files};
+use crate::support::installation::{Installation, Outcome, contents};
 
 /// Two snapshots on targets `one` and `two`, with a repository that has nothing to do with them, to swap objects with.
 struct Repository {
-    boat: Lifeboat,
-    foreign: Lifeboat,
+    boat: Installation,
+    foreign: Installation,
     newest: String,
     /// The newest as plain files, by path below the folder.
     whole: BTreeMap<String, Vec<u8>>,
@@ -18,15 +18,15 @@ struct Repository {
 impl Repository {
     fn make() -> Self {
         let server = server_with(&format!("{SMALL}{}", bulk(1)));
-        let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
-        boat.backup().expect(0);
+        let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
+        boat.run(&["backup", "now"]).expect(0);
         server.psql(
             "app",
             "update account set owner = 'another'; insert into bulk select -i, text from bulk where i < 90",
         );
-        boat.backup().expect(0);
-        let foreign = Lifeboat::with_job(&server, "app", &["one"]);
-        foreign.backup().expect(0);
+        boat.run(&["backup", "now"]).expect(0);
+        let foreign = Installation::by_init_with(&server, "app", &["one"]);
+        foreign.run(&["backup", "now"]).expect(0);
         let out = boat.fresh();
         boat.run(&["restore", "app", "--from", "two", "--to", out.to_str().unwrap()]).expect(0);
         let newest = boat.snapshots().pop().unwrap().0;
@@ -52,7 +52,7 @@ impl Repository {
             (new, before[0].clone())
         };
         let foreign_key = |folder: &str| {
-            files(&self.foreign.target("one").join(folder))
+            contents(&self.foreign.target("one").join(folder))
                 .into_keys()
                 .find(|path| !path.ends_with('/'))
                 .unwrap()
@@ -71,7 +71,7 @@ impl Repository {
         objects
     }
 
-    fn restore(&self, arguments: &[&str]) -> (Ended, BTreeMap<String, Vec<u8>>) {
+    fn restore(&self, arguments: &[&str]) -> (Outcome, BTreeMap<String, Vec<u8>>) {
         let out = self.boat.fresh();
         let mut all = vec!["restore"];
         all.extend(arguments);
@@ -96,7 +96,7 @@ impl Repository {
 /// Files by their path below `folder`.
 fn relative(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let prefix = format!("{}/", folder.display());
-    let found = files(folder).into_iter().filter(|(path, _)| !path.ends_with('/'));
+    let found = contents(folder).into_iter().filter(|(path, _)| !path.ends_with('/'));
     found.map(|(path, bytes)| (path.strip_prefix(&prefix).unwrap().to_owned(), bytes)).collect()
 }
 
@@ -181,24 +181,24 @@ fn a_restore_test_of_a_damaged_target_fails_and_names_the_damage() {
 #[test]
 fn a_backup_onto_a_damaged_copy_never_commits_what_cannot_be_restored() {
     let server = server_with(&format!("{SMALL}{}", bulk(1)));
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
+    boat.run(&["backup", "now"]).expect(0);
     // A pack is gone at one target: the next snapshot still needs it, and gets it there again.
-    let gone = files(&boat.target("one").join("packs")).into_keys().find(|path| path.ends_with(".age")).unwrap();
+    let gone = contents(&boat.target("one").join("packs")).into_keys().find(|path| path.ends_with(".age")).unwrap();
     std::fs::remove_file(&gone).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let last = boat.roots("one").pop().unwrap();
     assert_eq!(boat.sha256sum("one", &last).code, 0, "the new snapshot lacks a pack");
     // The pack is cut: its size shows it.
     let bytes = std::fs::read(&gone).unwrap();
     std::fs::write(&gone, &bytes[..bytes.len() - 1]).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let last = boat.roots("one").pop().unwrap();
     assert_eq!(boat.sha256sum("one", &last).code, 0, "the new snapshot has a cut pack");
     // `lifeboat.json` is garbage at one of two: the other goes on.
     std::fs::write(boat.target("one").join("lifeboat.json"), "{").unwrap();
-    boat.job("app", &server.url("app"), "", "quorum = 1");
-    boat.backup().expect(3).says(&["`one`", "lifeboat.json"]);
+    boat.whole_job("app", &server.url("app"), "", "quorum = 1");
+    boat.run(&["backup", "now"]).expect(3).tells(&["`one`", "lifeboat.json"]);
     boat.run(&["restore-test", "--from", "two"]).expect(0);
     boat.assert_sound(&["two"]);
 }
@@ -206,16 +206,16 @@ fn a_backup_onto_a_damaged_copy_never_commits_what_cannot_be_restored() {
 #[test]
 fn the_newest_snapshot_is_restored_although_the_first_target_lags() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one", "two"]);
-    boat.job("app", &server.url("app"), "", "quorum = 1");
-    boat.backup().expect(0);
-    let (one, away) = (boat.target("one"), boat.path().join("away"));
+    let boat = Installation::by_init(&["one", "two"]);
+    boat.whole_job("app", &server.url("app"), "", "quorum = 1");
+    boat.run(&["backup", "now"]).expect(0);
+    let (one, away) = (boat.target("one"), boat.root().join("away"));
     std::fs::rename(&one, &away).unwrap();
     server.psql("app", "insert into account values (1000, 'late')");
-    boat.backup().expect(3);
+    boat.run(&["backup", "now"]).expect(3);
     std::fs::rename(&away, &one).unwrap();
     let out = boat.fresh();
     boat.run(&["restore", "app", "--to", out.to_str().unwrap()]).expect(0);
-    let late = files(&out).into_values().any(|bytes| String::from_utf8_lossy(&bytes).contains("1000\tlate"));
+    let late = contents(&out).into_values().any(|bytes| String::from_utf8_lossy(&bytes).contains("1000\tlate"));
     assert!(late, "an older snapshot was restored as the latest");
 }

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{SMALL, bulk, midway, recovers, server_with};
-use crate::support::lifeboat::{Lifeboat, finish};
+use crate::support::installation::{Installation, finish};
 
 /// The moments are drawn from it: `LIFEBOAT_TEST_SEED`, else another one each time, shown when the test fails.
 #[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
@@ -31,9 +31,9 @@ fn a_backup_killed_at_any_moment_leaves_no_half_snapshot_and_the_next_one_succee
     let mut random = seed();
     let targets = ["one", "two"];
     let server = server_with(&format!("{SMALL}{}", bulk(2)));
-    let boat = Lifeboat::with_job(&server, "app", &targets);
+    let boat = Installation::by_init_with(&server, "app", &targets);
     let begun = Instant::now();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let whole = begun.elapsed();
     let mut committed: BTreeSet<String> = boat.snapshots().into_iter().map(|(id, _)| id).collect();
     for kill in 0..KILLS {
@@ -51,7 +51,7 @@ fn a_backup_killed_at_any_moment_leaves_no_half_snapshot_and_the_next_one_succee
         assert!(shown.is_superset(&committed), "kill {kill} after {after:?} lost a snapshot: {committed:?}, {shown:?}");
         committed = shown;
         if kill % 5 == 4 {
-            boat.backup().expect(0);
+            boat.run(&["backup", "now"]).expect(0);
             boat.assert_sound(&targets);
         }
     }
@@ -81,8 +81,8 @@ fn a_restore_test_killed_at_any_moment_leaves_no_scratch_server() {
     const KILLS: u32 = 6;
     let mut random = seed();
     let server = server_with(&format!("{SMALL}{}", bulk(1)));
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    boat.run(&["backup", "now"]).expect(0);
     let begun = Instant::now();
     boat.run(&["restore-test"]).expect(0);
     let whole = begun.elapsed();
@@ -104,10 +104,10 @@ fn a_restore_test_killed_at_any_moment_leaves_no_scratch_server() {
 }
 
 /// A backup that is under way for as long as the test wants: it waits for a table's lock.
-fn held_up(act: impl FnOnce(&Lifeboat, Child)) {
+fn held_up(act: impl FnOnce(&Installation, Child)) {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one"]);
-    boat.job("app", &server.url("app"), "lock_timeout = \"60s\"", "");
+    let boat = Installation::by_init(&["one"]);
+    boat.whole_job("app", &server.url("app"), "lock_timeout = \"60s\"", "");
     let mut holder = super::server::Session::start(&server, "begin; lock table entry in access exclusive mode");
     holder.wait_for(&server, "mode = 'AccessExclusiveLock' and granted and relation = 'entry'::regclass");
     let running = boat.start(&["backup", "now"]);
@@ -122,7 +122,7 @@ fn is_cancelled_by(with: Signal) {
     held_up(|boat, running| {
         let begun = Instant::now();
         signal(&running, with);
-        finish(running).expect(130).says(&["cancelled"]);
+        finish(running).expect(130).tells(&["cancelled"]);
         assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?} to stop", begun.elapsed());
         boat.assert_sound(&["one"]);
     });
@@ -141,12 +141,12 @@ fn ctrl_c_cancels_a_backup_that_waits_in_bounded_time() {
 #[test]
 fn a_signal_in_the_middle_of_a_dump_or_a_restore_test_cancels_it_and_leaves_nothing() {
     let server = server_with(&format!("{SMALL}{}", bulk(30)));
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
     let ended = midway(&server, &boat, "", |running| signal(running, Signal::TERM));
     ended.expect(130);
     assert_eq!(boat.roots("one").len(), 0);
     boat.assert_sound(&["one"]);
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let running = boat.start(&["restore-test"]);
     let limit = Instant::now() + Duration::from_secs(30);
     // A scratch server runs when a program works in the scratch folder.
@@ -165,7 +165,7 @@ fn a_signal_in_the_middle_of_a_dump_or_a_restore_test_cancels_it_and_leaves_noth
 #[test]
 fn a_second_run_of_a_job_is_skipped_while_the_first_one_runs() {
     held_up(|boat, running| {
-        boat.backup().refuses(75, &["a run of job `app` is under way"]);
+        boat.run(&["backup", "now"]).refuses(75, &["a run of job `app` is under way"]);
         signal(&running, Signal::TERM);
         finish(running).expect(130);
     });
@@ -174,8 +174,8 @@ fn a_second_run_of_a_job_is_skipped_while_the_first_one_runs() {
 #[test]
 fn a_process_group_that_ends_as_a_terminal_ends_it_leaves_nothing_behind() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    boat.run(&["backup", "now"]).expect(0);
     let mut command: Command = boat.command(&["restore-test"]);
     let running = command.process_group(0).spawn().unwrap();
     let limit = Instant::now() + Duration::from_secs(30);

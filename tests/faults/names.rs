@@ -1,15 +1,15 @@
 //! Names as they come: jobs, databases and tables with spaces, quotes, unicode, newlines.
 
 use super::{SMALL, server_with};
-use crate::support::lifeboat::{Lifeboat, files};
+use crate::support::installation::{Installation, contents};
 use crate::support::postgres::TestServer;
 
 #[test]
 fn a_job_of_any_name_is_backed_up_restored_and_tested() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one"]);
+    let boat = Installation::by_init(&["one"]);
     for name in ["with spaces", "it's \"quoted\" $HOME `x` \\ %41", "名前 ünï ✓", "-n"] {
-        boat.job(name, &server.url("app"), "", "");
+        boat.whole_job(name, &server.url("app"), "", "");
         boat.run(&["backup", "now", "--", name]).expect(0);
         boat.run(&["restore-test", "--", name]).expect(0);
         let out = boat.fresh();
@@ -36,8 +36,8 @@ fn databases_and_tables_of_any_name_come_back_under_that_name() {
                 .psql(name, &format!("create table {table} ({} text); insert into {table} values ('x')", quoted(name)));
         }
     }
-    let boat = Lifeboat::new(&["one"]);
-    boat.job("all", &server.url("postgres"), "databases = \"all\"", "");
+    let boat = Installation::by_init(&["one"]);
+    boat.whole_job("all", &server.url("postgres"), "databases = \"all\"", "");
     boat.run(&["backup", "now"]).expect(0);
     let tested = boat.run(&["restore-test", "--json"]).expect(0);
     assert_eq!(tested.json().pop().unwrap()["verdict"], "proven");
@@ -49,7 +49,7 @@ fn databases_and_tables_of_any_name_come_back_under_that_name() {
     }
     let out = boat.fresh();
     boat.run(&["restore", "all", "--to", out.to_str().unwrap()]).expect(0);
-    let tables = files(&out).into_iter().filter(|(path, bytes)| path.contains("/table/") && bytes == b"x\n").count();
+    let tables = contents(&out).into_iter().filter(|(path, bytes)| path.contains("/table/") && bytes == b"x\n").count();
     assert_eq!(tables, 36);
     boat.assert_sound(&["one"]);
 }
@@ -81,8 +81,8 @@ fn a_database_with_a_line_end_in_its_name_keeps_what_stands_on_it() {
             ),
         );
     }
-    let boat = Lifeboat::new(&["one"]);
-    boat.job("all", &server.url("postgres"), "databases = \"all\"", "");
+    let boat = Installation::by_init(&["one"]);
+    boat.whole_job("all", &server.url("postgres"), "databases = \"all\"", "");
     boat.run(&["backup", "now"]).expect(0);
     boat.run(&["restore-test"]).expect(0);
     let other = TestServer::start();
@@ -93,7 +93,7 @@ fn a_database_with_a_line_end_in_its_name_keeps_what_stands_on_it() {
         assert_eq!(other.psql(name, ON_DATABASE), expected);
     }
     // One of them, under another name.
-    boat.job("one", &server.url(names[0]), "", "");
+    boat.whole_job("one", &server.url(names[0]), "", "");
     boat.run(&["backup", "now", "one"]).expect(0);
     boat.run(&["restore", "one", "--to", &other.url("plain")]).expect(0);
     assert_eq!(other.psql("plain", ON_DATABASE), server.psql(names[0], ON_DATABASE));
@@ -121,8 +121,8 @@ fn a_database_of_another_encoding_with_any_name_keeps_what_stands_on_it() {
             ),
         );
     }
-    let boat = Lifeboat::new(&["one"]);
-    boat.job("all", &server.url("postgres"), "databases = \"all\"", "");
+    let boat = Installation::by_init(&["one"]);
+    boat.whole_job("all", &server.url("postgres"), "databases = \"all\"", "");
     boat.run(&["backup", "now"]).expect(0);
     boat.run(&["restore-test"]).expect(0);
     // A text that was written from within, in the database's own encoding, cannot be written from without: that is said.
@@ -150,8 +150,8 @@ fn a_database_of_another_encoding_with_any_name_keeps_what_stands_on_it() {
 #[test]
 fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    boat.run(&["backup", "now"]).expect(0);
     let dump = |database: &str| {
         let mut command = server.client("pg_dump");
         command.arg(database);
@@ -181,7 +181,7 @@ fn a_database_that_holds_something_and_the_source_itself_are_never_restored_over
     std::fs::create_dir(&out).unwrap();
     std::fs::write(out.join("precious"), "x").unwrap();
     boat.run(&["restore", "app", "--to", out.to_str().unwrap()]).refuses(2, &["not empty"]);
-    assert_eq!(files(&out).len(), 1);
+    assert_eq!(contents(&out).len(), 1);
     boat.run(&["restore", "app", "--to", &server.url("fresh")]).expect(0);
     assert_eq!(server.psql("fresh", "select count(*) from entry"), "2000");
     boat.assert_sound(&["one"]);

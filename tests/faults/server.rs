@@ -11,20 +11,20 @@ use std::time::Duration;
 use lifeboat::system::user;
 
 use super::{SMALL, bulk, recovers, server_with};
-use crate::support::lifeboat::{Lifeboat, files, finish};
+use crate::support::installation::{Installation, contents, finish};
 use crate::support::postgres::{TestServer, bin_directory};
 use crate::support::server::plain;
 
 #[test]
 fn a_server_that_is_down_is_named_with_what_to_look_at_and_the_next_run_succeeds() {
     let mut server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
+    boat.run(&["backup", "now"]).expect(0);
     server.psql("app", "checkpoint");
     server.stop();
-    let repository = files(&boat.target("one"));
-    boat.backup().refuses(1, &["cause: no connection to", "is the server running"]);
-    assert_eq!(files(&boat.target("one")), repository, "a backup without a source wrote something");
+    let repository = contents(&boat.target("one"));
+    boat.run(&["backup", "now"]).refuses(1, &["cause: no connection to", "is the server running"]);
+    assert_eq!(contents(&boat.target("one")), repository, "a backup without a source wrote something");
     boat.assert_sound(&["one", "two"]);
     server.resume();
     recovers(&boat, &["one", "two"]);
@@ -37,15 +37,15 @@ fn a_wrong_password_is_refused_and_never_repeated() {
     let rules = "local all postgres trust\nlocal all all scram-sha-256\n";
     std::fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
     server.reload();
-    let boat = Lifeboat::new(&["one"]);
-    let secret = boat.folder().join("password");
+    let boat = Installation::by_init(&["one"]);
+    let secret = boat.path("password");
     std::fs::write(&secret, "wrong-horse\n").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     let url = server.url_as("keeper", "app");
-    boat.job("app", &url, "", "");
-    boat.backup().refuses(1, &["password"]);
-    boat.job("app", &url, "password = { file = \"password\" }", "");
-    let ended = boat.backup().refuses(1, &["password authentication failed", "pg_hba.conf"]);
+    boat.whole_job("app", &url, "", "");
+    boat.run(&["backup", "now"]).refuses(1, &["password"]);
+    boat.whole_job("app", &url, "password = { file = \"password\" }", "");
+    let ended = boat.run(&["backup", "now"]).refuses(1, &["password authentication failed", "pg_hba.conf"]);
     assert!(!ended.all().contains("wrong-horse"));
     boat.assert_sound(&["one"]);
     std::fs::write(&secret, "right-horse\n").unwrap();
@@ -55,39 +55,39 @@ fn a_wrong_password_is_refused_and_never_repeated() {
 #[test]
 fn a_client_older_than_the_server_is_refused_with_the_package_to_install() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one"]);
-    let old = boat.path().join("old-bin");
+    let boat = Installation::by_init(&["one"]);
+    let old = boat.root().join("old-bin");
     script(&old.join("pg_dump"), "echo 'pg_dump (PostgreSQL) 12.22 (Debian 12.22-1)'");
     script(&old.join("pg_dumpall"), "echo 'pg_dumpall (PostgreSQL) 12.22 (Debian 12.22-1)'");
-    boat.job("app", &server.url("app"), &format!("client_directory = {old:?}"), "");
+    boat.whole_job("app", &server.url("app"), &format!("client_directory = {old:?}"), "");
     let needed = format!("postgresql-client-{}", server.major());
-    boat.backup().refuses(1, &["12.22", &needed, "client_directory"]);
+    boat.run(&["backup", "now"]).refuses(1, &["12.22", &needed, "client_directory"]);
     assert_eq!(boat.roots("one"), Vec::<PathBuf>::new());
-    boat.job("app", &server.url("app"), "", "");
+    boat.whole_job("app", &server.url("app"), "", "");
     recovers(&boat, &["one"]);
 }
 
 #[test]
 fn a_pgbouncer_in_transaction_mode_is_recognised_and_refused() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one"]);
+    let boat = Installation::by_init(&["one"]);
     let pooler = Pooler::start(&server, "transaction");
-    boat.job("app", &pooler.url("app"), "", "");
-    boat.backup().refuses(1, &["transaction mode", "own port"]);
+    boat.whole_job("app", &pooler.url("app"), "", "");
+    boat.run(&["backup", "now"]).refuses(1, &["transaction mode", "own port"]);
     boat.assert_sound(&["one"]);
     drop(pooler);
-    boat.job("app", &server.url("app"), "", "");
+    boat.whole_job("app", &server.url("app"), "", "");
     recovers(&boat, &["one"]);
 }
 
 #[test]
 fn a_table_that_is_locked_exclusively_ends_the_run_after_its_lock_timeout() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one"]);
-    boat.job("app", &server.url("app"), "lock_timeout = \"1s\"", "");
+    let boat = Installation::by_init(&["one"]);
+    boat.whole_job("app", &server.url("app"), "lock_timeout = \"1s\"", "");
     let mut holder = Session::start(&server, "begin; lock table entry in access exclusive mode; select 'locked'");
     holder.wait_for(&server, "locktype = 'relation' and mode = 'AccessExclusiveLock' and granted");
-    boat.backup().refuses(1, &["lock timeout", "exclusive lock", "lock_timeout"]);
+    boat.run(&["backup", "now"]).refuses(1, &["lock timeout", "exclusive lock", "lock_timeout"]);
     boat.assert_sound(&["one"]);
     drop(holder);
     recovers(&boat, &["one"]);
@@ -100,8 +100,8 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
         "create table one (i int, generation int); insert into one select i, 0 from generate_series(1, 300) i;
          create table two as table one; create table other (i int);",
     );
-    let boat = Lifeboat::new(&["one"]);
-    boat.job("app", &server.url("app"), "lock_timeout = \"5s\"", "");
+    let boat = Installation::by_init(&["one"]);
+    boat.whole_job("app", &server.url("app"), "lock_timeout = \"5s\"", "");
     let stop = AtomicBool::new(false);
     let ended: Vec<_> = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -125,21 +125,21 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
                 std::thread::sleep(Duration::from_millis(250));
             }
         });
-        let ended = (0..3).map(|_| boat.backup()).collect();
+        let ended = (0..3).map(|_| boat.run(&["backup", "now"])).collect();
         stop.store(true, Ordering::Relaxed);
         ended
     });
     for ended in ended.into_iter().filter(|ended| ended.code != 0) {
         ended.refuses(1, &[]);
     }
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let snapshots = boat.snapshots();
     println!("{} of 4 backups committed", snapshots.len());
     for (id, _) in &snapshots {
         let out = boat.fresh();
         boat.run(&["restore", &format!("app@{id}"), "--to", out.to_str().unwrap()]).expect(0);
         let content = |table: &str| {
-            let found: String = files(&out)
+            let found: String = contents(&out)
                 .into_iter()
                 .filter(|(path, _)| path.contains("/table/") && path.contains(&format!("public.{table}")))
                 .map(|(_, bytes)| String::from_utf8(bytes).unwrap())
@@ -158,7 +158,7 @@ fn truncate_and_ddl_during_backups_never_show_in_a_committed_snapshot() {
 #[test]
 fn a_connection_that_is_cut_in_the_middle_of_a_copy_commits_nothing() {
     let server = server_with(&format!("{SMALL}{}", bulk(40)));
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
     let running = boat.start(&["backup", "now"]);
     server.psql(
         "postgres",
@@ -182,22 +182,22 @@ fn a_connection_that_is_cut_in_the_middle_of_a_copy_commits_nothing() {
 #[test]
 fn a_pg_dump_that_is_killed_half_way_or_fails_at_its_end_commits_nothing() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::new(&["one"]);
-    let (bin, real) = (boat.path().join("bin"), bin_directory());
+    let boat = Installation::by_init(&["one"]);
+    let (bin, real) = (boat.root().join("bin"), bin_directory());
     let (dump, dumpall) = (real.join("pg_dump"), real.join("pg_dumpall"));
     script(&bin.join("pg_dumpall"), &format!("exec {} \"$@\"", dumpall.display()));
     let version = format!("[ \"$1\" = --version ] && exec {} --version\n", dump.display());
-    boat.job("app", &server.url("app"), &format!("client_directory = {bin:?}"), "");
+    boat.whole_job("app", &server.url("app"), &format!("client_directory = {bin:?}"), "");
 
     let half = format!("{version}{} \"$@\" | head -c 2000; kill -9 $$", dump.display());
     script(&bin.join("pg_dump"), &half);
-    boat.backup().expect(1).says(&["pg_dump", "signal 9"]);
+    boat.run(&["backup", "now"]).expect(1).tells(&["pg_dump", "signal 9"]);
     let late = format!("{version}{} \"$@\"; echo 'pg_dump: error: the last moment' >&2; exit 1", dump.display());
     script(&bin.join("pg_dump"), &late);
-    boat.backup().expect(1).says(&["`pg_dump` exited 1", "the last moment"]);
+    boat.run(&["backup", "now"]).expect(1).tells(&["`pg_dump` exited 1", "the last moment"]);
     let silent = format!("{version}exit 3");
     script(&bin.join("pg_dump"), &silent);
-    boat.backup().expect(1).says(&["`pg_dump` exited 3"]);
+    boat.run(&["backup", "now"]).expect(1).tells(&["`pg_dump` exited 3"]);
     assert_eq!(boat.roots("one"), Vec::<PathBuf>::new());
     boat.assert_sound(&["one"]);
 

@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 
 use super::{SMALL, bulk, recovers, server_with};
-use crate::support::lifeboat::{Lifeboat, files};
+use crate::support::installation::{Installation, contents};
 
 #[test]
 fn a_damaged_catalog_is_set_aside_and_a_lost_one_started_anew() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
-    boat.backup().expect(0);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
+    boat.run(&["backup", "now"]).expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let file = boat.state().join("catalog.sqlite");
     let snapshots = boat.snapshots();
 
@@ -22,7 +22,7 @@ fn a_damaged_catalog_is_set_aside_and_a_lost_one_started_anew() {
     };
     without_its_journal();
     std::fs::write(&file, "this is no database, and long enough to be taken for one".repeat(100)).unwrap();
-    let ended = boat.backup().expect(0).says(&["damaged", "set aside", "catalog.sqlite.damaged"]);
+    let ended = boat.run(&["backup", "now"]).expect(0).tells(&["damaged", "set aside", "catalog.sqlite.damaged"]);
     assert!(ended.stderr.contains("history starts anew"));
     assert!(boat.state().join("catalog.sqlite.damaged").exists());
     assert_eq!(boat.snapshots()[..2], snapshots[..]);
@@ -41,33 +41,33 @@ fn a_damaged_catalog_is_set_aside_and_a_lost_one_started_anew() {
 }
 
 /// Bytes below `packs/` of a target.
-fn stored(boat: &Lifeboat) -> usize {
-    files(&boat.target("one").join("packs")).values().map(Vec::len).sum()
+fn stored(boat: &Installation) -> usize {
+    contents(&boat.target("one").join("packs")).values().map(Vec::len).sum()
 }
 
 #[test]
 fn a_damaged_or_lost_chunk_cache_costs_neither_a_snapshot_nor_deduplication() {
     let server = server_with(&format!("{SMALL}{}", bulk(3)));
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    boat.run(&["backup", "now"]).expect(0);
     let first = stored(&boat);
     let cache = || -> PathBuf {
-        let all = files(&boat.state().join("chunks"));
+        let all = contents(&boat.state().join("chunks"));
         all.into_keys().find(|path| path.ends_with(".redb")).expect("a chunk cache").into()
     };
     std::fs::write(cache(), "no database".repeat(1000)).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     std::fs::remove_dir_all(boat.state().join("chunks")).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let bytes = std::fs::read(cache()).unwrap();
     std::fs::write(cache(), &bytes[..bytes.len() / 2]).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     // A page in the middle is garbage.
     let mut bytes = std::fs::read(cache()).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 4096].fill(0xa5);
     std::fs::write(cache(), bytes).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     let grown = stored(&boat) - first;
     assert!(grown * 10 < first, "{grown} bytes were stored again, of {first}");
     recovers(&boat, &["one"]);
@@ -76,11 +76,11 @@ fn a_damaged_or_lost_chunk_cache_costs_neither_a_snapshot_nor_deduplication() {
 #[test]
 fn without_its_writer_an_installation_starts_a_new_one_and_the_old_snapshots_come_back_by_trusting_it() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    boat.run(&["backup", "now"]).expect(0);
     let (old, _) = boat.snapshots().pop().unwrap();
-    let public = |boat: &Lifeboat| -> Vec<String> {
-        let keys = files(&boat.target("one").join("writers")).into_values();
+    let public = |boat: &Installation| -> Vec<String> {
+        let keys = contents(&boat.target("one").join("writers")).into_values();
         keys.filter(|key| !key.is_empty())
             .map(|key| String::from_utf8(key).unwrap().lines().nth(1).unwrap().to_owned())
             .collect()
@@ -91,18 +91,18 @@ fn without_its_writer_an_installation_starts_a_new_one_and_the_old_snapshots_com
     // With no key pinned at all, the repository's own are taken, and that is said.
     let out = boat.fresh();
     let ended = boat.run(&["restore", "app", "--to", out.to_str().unwrap()]).expect(0);
-    ended.says(&["no writer's key is pinned", "keys.trusted_writers"]);
+    ended.tells(&["no writer's key is pinned", "keys.trusted_writers"]);
 
     // A new writer pins itself; what the old one signed is no longer taken, and the warning says what to do.
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
     assert_eq!(public(&boat).len(), 2);
     let out = boat.fresh();
     let restore = ["restore", &format!("app@{old}"), "--to", out.to_str().unwrap()];
     let refused =
-        boat.run(&restore).refuses(10, &[&old]).says(&["keys.trusted_writers", "not signed by a trusted writer"]);
-    assert!(!out.exists() || files(&out).is_empty(), "{}", refused.stderr);
+        boat.run(&restore).refuses(10, &[&old]).tells(&["keys.trusted_writers", "not signed by a trusted writer"]);
+    assert!(!out.exists() || contents(&out).is_empty(), "{}", refused.stderr);
 
-    let file = boat.folder().join("lifeboat.toml");
+    let file = boat.path("lifeboat.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("[keys]", &format!("[keys]\ntrusted_writers = [{key:?}]"))).unwrap();
     boat.run(&restore).expect(0);
@@ -113,22 +113,22 @@ fn without_its_writer_an_installation_starts_a_new_one_and_the_old_snapshots_com
 #[test]
 fn a_damaged_writer_is_named_with_what_to_do() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one"]);
-    boat.backup().expect(0);
+    let boat = Installation::by_init_with(&server, "app", &["one"]);
+    boat.run(&["backup", "now"]).expect(0);
     std::fs::write(boat.state().join("writer.json"), "{").unwrap();
-    boat.backup().refuses(1, &["writer.json", "move it away"]);
+    boat.run(&["backup", "now"]).refuses(1, &["writer.json", "move it away"]);
     std::fs::remove_file(boat.state().join("writer.json")).unwrap();
-    boat.backup().expect(0);
+    boat.run(&["backup", "now"]).expect(0);
 }
 
 #[test]
 fn a_wrong_or_missing_identity_ends_with_its_own_status_and_restores_nothing() {
     let server = server_with(SMALL);
-    let boat = Lifeboat::with_job(&server, "app", &["one", "two"]);
-    boat.backup().expect(0);
-    let file = boat.folder().join("keys/recovery.identity.txt");
+    let boat = Installation::by_init_with(&server, "app", &["one", "two"]);
+    boat.run(&["backup", "now"]).expect(0);
+    let file = boat.path("keys/recovery.identity.txt");
     let right = std::fs::read_to_string(&file).unwrap();
-    let (other, out) = (boat.path().join("other.txt"), boat.fresh());
+    let (other, out) = (boat.root().join("other.txt"), boat.fresh());
     boat.run(&["keys", "new", "--out", other.to_str().unwrap()]).expect(0);
     let wrong = std::fs::read_to_string(&other).unwrap();
     let restore = ["restore", "app", "--to", out.to_str().unwrap()];
@@ -143,14 +143,14 @@ fn a_wrong_or_missing_identity_ends_with_its_own_status_and_restores_nothing() {
     assert!(!ended.all().contains("MISTYPED"), "a key was shown");
     std::fs::remove_file(&file).unwrap();
     for arguments in [&restore[..], &["restore-test"]] {
-        boat.run(arguments).expect(12).says(&["identity"]);
+        boat.run(arguments).expect(12).tells(&["identity"]);
     }
     // A host that only writes needs none.
-    boat.backup().expect(0);
-    assert!(!out.exists() || files(&out).is_empty());
+    boat.run(&["backup", "now"]).expect(0);
+    assert!(!out.exists() || contents(&out).is_empty());
     boat.assert_sound(&["one", "two"]);
 
-    let toml = boat.folder().join("lifeboat.toml");
+    let toml = boat.path("lifeboat.toml");
     let text = std::fs::read_to_string(&toml).unwrap();
     let without: Vec<_> = text.lines().filter(|line| !line.starts_with("identity")).collect();
     std::fs::write(&toml, without.join("\n")).unwrap();

@@ -1,7 +1,7 @@
 //! One installation of Lifeboat in a temporary folder, used through its binary as a person would, or through its operations.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use age::secrecy::ExposeSecret;
@@ -11,11 +11,16 @@ use lifeboat::operations::Session;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::outcome::entries;
+pub(crate) use super::outcome::{Outcome, contents, files, finish};
+use super::postgres::TestServer;
 use super::server::plain;
 
 /// Configuration, state, targets and scratch below one folder that goes with it.
 pub(crate) struct Installation {
-    folder: tempfile::TempDir,
+    root: tempfile::TempDir,
+    /// The folder of `lifeboat.toml`.
+    config: PathBuf,
 }
 
 impl Installation {
@@ -24,6 +29,22 @@ impl Installation {
         let identity = age::x25519::Identity::generate();
         let text = identity.to_string().expose_secret().to_owned();
         Self::with_identity(&text, &identity.to_public().to_string())
+    }
+
+    pub(crate) fn with_identity(secret: &str, recipient: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let root = root();
+        let config = root.path().to_owned();
+        let made = Self { root, config };
+        let identity = made.path("identity.txt");
+        std::fs::write(&identity, format!("{secret}\n")).unwrap();
+        std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let config = format!(
+            "state = \"state\"\n[keys]\nrecipients = [\"{recipient}\"]\nidentity = {{ file = \"identity.txt\" }}\n\
+             [scratch]\ndirectory = \"s\"\n"
+        );
+        std::fs::write(made.path("lifeboat.toml"), config).unwrap();
+        made
     }
 
     /// With directory targets `one` and `two`, more tables for `lifeboat.toml`, and lines for `[scratch.postgres]`.
@@ -49,53 +70,73 @@ impl Installation {
         made
     }
 
-    /// Writes or replaces `jobs/NAME.toml` as it is given.
-    pub(crate) fn write_job(&self, name: &str, text: &str) {
-        std::fs::write(self.path(&format!("jobs/{name}.toml")), text).unwrap();
-    }
-
-    pub(crate) fn with_identity(secret: &str, recipient: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::Builder::new().prefix("lbi-").tempdir_in("/tmp").unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let made = Self { folder };
-        let identity = made.path("identity.txt");
-        std::fs::write(&identity, format!("{secret}\n")).unwrap();
-        std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o600)).unwrap();
-        std::fs::create_dir(made.path("jobs")).unwrap();
-        let config = format!(
-            "state = \"state\"\n[keys]\nrecipients = [\"{recipient}\"]\nidentity = {{ file = \"identity.txt\" }}\n\
-             [scratch]\ndirectory = \"s\"\n"
-        );
-        std::fs::write(made.path("lifeboat.toml"), config).unwrap();
+    /// As a person begins: `lifeboat init` in a folder of its own, with these targets beside it; no job yet.
+    pub(crate) fn by_init(targets: &[&str]) -> Self {
+        let root = root();
+        let config = root.path().join("config");
+        let made = Self { root, config };
+        let mut arguments = vec!["init".to_owned(), made.config.display().to_string()];
+        for target in targets {
+            arguments.extend(["--target".to_owned(), made.target(target).display().to_string()]);
+        }
+        finish(made.bare(&arguments).spawn().unwrap()).expect(0);
+        made.configure(&format!("[scratch]\ndirectory = \"{}\"\n", made.scratch().display()));
         made
     }
 
+    /// The same with one job `app` for a database of `server`.
+    pub(crate) fn by_init_with(server: &TestServer, database: &str, targets: &[&str]) -> Self {
+        let made = Self::by_init(targets);
+        made.whole_job("app", &server.url(database), "", "");
+        made
+    }
+
+    /// Everything of this installation.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Below the folder of `lifeboat.toml`.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
-        self.folder.path().join(relative)
+        self.config.join(relative)
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.root().join("s")
+    }
+
+    /// The folder of a directory target.
+    pub(crate) fn target(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// A folder that is not there yet, to restore into.
+    pub(crate) fn fresh(&self) -> PathBuf {
+        self.root().join(format!("out-{:08x}", rand::random::<u32>()))
     }
 
     /// Adds lines to `lifeboat.toml`.
     pub(crate) fn configure(&self, more: &str) {
         let file = self.path("lifeboat.toml");
-        let text = std::fs::read_to_string(&file).unwrap() + more;
-        std::fs::write(file, text).unwrap();
+        let before = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{before}\n{more}")).unwrap();
     }
 
-    /// A directory target `name` in the folder of the same name.
+    /// A directory target `name` in the folder of the same name, beside `lifeboat.toml`.
     pub(crate) fn add_target(&self, name: &str) -> PathBuf {
         self.configure(&format!("[targets.{name}]\ntype = \"directory\"\npath = \"{name}\"\n"));
         self.path(name)
     }
 
-    /// Writes `jobs/NAME.toml`: lines for `[source]` after type and URL, then further tables.
-    pub(crate) fn job(&self, name: &str, url: &str, more: &str) {
-        self.write_job(name, &format!("[source]\ntype = \"postgres\"\nurl = \"{url}\"\n{more}\n"));
-    }
-
-    /// The same on these targets; `more` goes on with `[backup]`.
-    pub(crate) fn job_on(&self, name: &str, url: &str, targets: &[&str], more: &str) {
-        self.job(name, url, &format!("[backup]\ntargets = {targets:?}\n{more}"));
+    /// Writes or replaces `jobs/NAME.toml` as it is given.
+    pub(crate) fn write_job(&self, name: &str, text: &str) {
+        let folder = self.path("jobs");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
     }
 
     /// A job of any kind; `source` holds the lines of its `[source]` table.
@@ -103,16 +144,47 @@ impl Installation {
         self.write_job(name, &format!("[source]\n{source}\n[backup]\ntargets = {targets:?}\n"));
     }
 
-    /// The binary, with nothing of the caller's environment but the `PATH`.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    /// Writes `jobs/NAME.toml`: lines for `[source]` after type and URL, then further tables.
+    pub(crate) fn job(&self, name: &str, url: &str, more: &str) {
+        self.write_job(name, &format!("[source]\ntype = \"postgres\"\nurl = {url:?}\n{more}\n"));
+    }
+
+    /// The same on these targets; `more` goes on with `[backup]`.
+    pub(crate) fn job_on(&self, name: &str, url: &str, targets: &[&str], more: &str) {
+        self.job(name, url, &format!("[backup]\ntargets = {targets:?}\n{more}"));
+    }
+
+    /// The same with all its tables; `source` and `backup` are further lines of theirs.
+    pub(crate) fn whole_job(&self, name: &str, url: &str, source: &str, backup: &str) {
+        self.job(name, url, &format!("{source}\n[backup]\n{backup}\n[restore_test]"));
+    }
+
+    /// Adds a check to the job `app`.
+    pub(crate) fn add_check(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.path("jobs/app.toml")).unwrap();
+        self.write_job("app", &format!("{text}[[restore_test.check]]\n{lines}\n"));
+    }
+
+    /// The command line with `-c` and nothing of the caller's environment but the `PATH`.
+    pub(crate) fn command(&self, arguments: &[impl AsRef<str>]) -> Command {
+        let mut all = vec!["-c".to_owned(), self.path("lifeboat.toml").display().to_string()];
+        all.extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
+        self.bare(&all)
+    }
+
+    fn bare(&self, arguments: &[String]) -> Command {
         let mut command = plain(Path::new(env!("CARGO_BIN_EXE_lifeboat")));
-        command.env("HOME", self.folder.path()).current_dir(self.folder.path());
-        command.arg("-c").arg(self.path("lifeboat.toml")).args(arguments).stdin(Stdio::null());
+        command.args(arguments).env("HOME", self.root()).current_dir(self.root());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
-        Outcome::of(&self.command(arguments).output().unwrap(), arguments)
+    pub(crate) fn start(&self, arguments: &[impl AsRef<str>]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    pub(crate) fn run(&self, arguments: &[impl AsRef<str>]) -> Outcome {
+        finish(self.start(arguments))
     }
 
     /// Runs a verb that must end with this status.
@@ -133,6 +205,7 @@ impl Installation {
         self.ok(&[arguments, &["--json"]].concat()).summaries()
     }
 
+    /// Backs up every job, which must succeed.
     #[track_caller]
     pub(crate) fn back_up(&self) -> Value {
         self.ok(&["--json", "backup", "now"]).summary()
@@ -144,10 +217,10 @@ impl Installation {
         self.run(&["--json", "restore-test"]).summary()
     }
 
-    /// The snapshots of a verb's `--json`: `(id, targets)`, oldest first.
+    /// Snapshot ids and the targets that hold each, oldest first, as `snapshots --json` lists them.
     #[track_caller]
     pub(crate) fn snapshots(&self) -> Vec<(String, Vec<String>)> {
-        let summary = self.run(&["--json", "snapshots"]).summary();
+        let summary = self.ok(&["--json", "snapshots"]).summary();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let shown = summary["snapshots"].as_array().unwrap().iter();
         shown.map(|s| (text(&s["snapshot"]), s["targets"].as_array().unwrap().iter().map(text).collect())).collect()
@@ -156,82 +229,21 @@ impl Installation {
     /// Nothing of a restore test stays.
     #[track_caller]
     pub(crate) fn assert_no_scratch(&self) {
-        let left: Vec<_> = std::fs::read_dir(self.path("s")).into_iter().flatten().flatten().collect();
-        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(entries(&self.scratch()), Vec::<PathBuf>::new(), "scratch instances stay");
     }
 
     /// For tests that call the operations themselves.
     pub(crate) async fn session(&self) -> Session {
-        let environment = Environment::of([("HOME", self.folder.path().to_str().unwrap())]);
+        let environment = Environment::of([("HOME", self.root().to_str().unwrap())]);
         let config = Config::load_in(&self.path("lifeboat.toml"), &environment).unwrap();
         Session::open(config, Arc::new(Silent), CancellationToken::new()).await.unwrap()
     }
 }
 
-/// How a run of the binary ended and what it said.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    arguments: String,
-    /// -1 where a signal ended it.
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Outcome {
-    pub(crate) fn of(output: &Output, arguments: &[&str]) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self {
-            arguments: arguments.join(" "),
-            code: output.status.code().unwrap_or(-1),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
-    }
-
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "lifeboat {}\n{}\n{}", self.arguments, self.stdout, self.stderr);
-        self
-    }
-
-    /// Every text stands somewhere in what it printed.
-    #[track_caller]
-    pub(crate) fn says(self, texts: &[&str]) -> Self {
-        for text in texts {
-            let said = self.stdout.contains(text) || self.stderr.contains(text);
-            assert!(said, "no `{text}` from lifeboat {}\n{}\n{}", self.arguments, self.stdout, self.stderr);
-        }
-        self
-    }
-
-    /// The summaries of `--json`, in order.
-    pub(crate) fn summaries(&self) -> Vec<Value> {
-        let lines = self.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|value| value["event"] == "summary").collect()
-    }
-
-    /// The last of them; there must be one.
-    #[track_caller]
-    pub(crate) fn summary(&self) -> Value {
-        self.summaries().pop().unwrap_or_else(|| panic!("no summary: {self:?}"))
-    }
-}
-
-/// Every file below a folder, by path relative to it.
-pub(crate) fn files(folder: &Path) -> Vec<String> {
-    let mut found = vec![];
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.push(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
-            }
-        }
-    }
-    found.sort();
-    found
+/// Whoever runs a scratch server passes through.
+fn root() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::Builder::new().prefix("lbi-").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    root
 }

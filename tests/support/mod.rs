@@ -2,9 +2,9 @@
 
 pub(crate) mod collecting_sink;
 pub(crate) mod installation;
-pub(crate) mod lifeboat;
 pub(crate) mod loaded;
 pub(crate) mod mutations;
+pub(crate) mod outcome;
 pub(crate) mod parts;
 pub(crate) mod postgres;
 pub(crate) mod redis;
@@ -12,3 +12,4 @@ pub(crate) mod redis_data;
 pub(crate) mod relay;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod soundness;
