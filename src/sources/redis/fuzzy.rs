@@ -7,26 +7,25 @@
 //!
 //! Memory: the names of one file ([`FILES`] share all), and the largest value once. Disk: the names.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+mod names;
+mod writer;
+
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::names::{FILES, Names};
+use self::writer::Writer;
 use super::config::{Settings, Wanted};
 use super::failure;
 use super::rdb::Crc64;
 use super::replica::Filled;
 use super::server;
 use super::wire::{Code, ConnectOptions, Connection, Value, WireError};
-use crate::sources::bridge::BLOCK_BYTES;
 use crate::sources::{Context, SourceError};
 
-const FILES: usize = 64;
-/// Of one file of names, which is sorted in memory.
-const FILE_BYTES_MAX: u64 = 128 << 20;
 /// Keys that one `SCAN` looks at.
 const SCAN_COUNT: &[u8] = b"1000";
 /// Keys that are asked for at once; the server holds their values until we take them.
@@ -37,8 +36,6 @@ const VALUE_BYTES_MAX: usize = 2 << 30;
 const DATABASES_MAX: u64 = 1 << 14;
 /// Version and checksum at the end of what `DUMP` gives.
 const TRAILER_BYTES: usize = 10;
-/// The oldest that has everything that an empty dump needs.
-const VERSION_OF_NOTHING: u16 = 9;
 const PIECES: usize = 2;
 
 /// An RDB that is being put together.
@@ -87,7 +84,6 @@ pub(super) async fn start(
     let facts = server::facts(&mut connection).await.map_err(|error| failure::wire(&what, error))?;
     let folder = tempfile::tempdir_in(&context.work).map_err(|error| spool(&what, &error))?;
     let (out, pieces) = mpsc::channel(PIECES);
-    let writer = Writer { out, buffer: vec![], sum: Crc64::default(), version: None };
     let walker = Walker {
         pace: settings.fuzzy_keys_per_second.map(Pace::new),
         has_expire_time: facts.release().is_none_or(|release| release >= (7, 0)),
@@ -101,7 +97,7 @@ pub(super) async fn start(
         what,
         connection,
         folder,
-        writer,
+        writer: Writer::new(out),
     };
     let mut task = JoinSet::new();
     task.spawn(walker.run());
@@ -301,180 +297,9 @@ impl Pace {
     }
 }
 
-/// The names of one database's keys, in files by their hash.
-struct Names {
-    files: Vec<(std::path::PathBuf, BufWriter<File>, u64)>,
-}
-
-impl Names {
-    fn create(folder: &std::path::Path, database: u64) -> std::io::Result<Self> {
-        let file = |number: usize| {
-            let path = folder.join(format!("names-{database}-{number}"));
-            let file = BufWriter::with_capacity(16 << 10, File::create_new(&path)?);
-            Ok::<_, std::io::Error>((path, file, 0))
-        };
-        Ok(Self { files: (0..FILES).map(file).collect::<Result<_, _>>()? })
-    }
-
-    fn add(&mut self, name: &[u8]) -> std::io::Result<()> {
-        let number = usize::from(blake3::hash(name).as_bytes()[0]) % FILES;
-        let (_, file, bytes) = &mut self.files[number];
-        let length = u32::try_from(name.len()).map_err(std::io::Error::other)?;
-        *bytes += 4 + u64::from(length);
-        if *bytes > FILE_BYTES_MAX {
-            let most = (FILES as u64 * FILE_BYTES_MAX) >> 30;
-            return Err(std::io::Error::other(format!("the names of all keys have more than {most} GiB")));
-        }
-        file.write_all(&length.to_le_bytes())?;
-        file.write_all(name)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.files.iter_mut().try_for_each(|(_, file, _)| file.flush())
-    }
-
-    /// The names of one file, each once.
-    fn sorted(&self, number: usize) -> std::io::Result<Vec<Vec<u8>>> {
-        let (path, _, _) = &self.files[number];
-        let mut file = BufReader::new(File::open(path)?);
-        let mut names = vec![];
-        loop {
-            let mut length = [0; 4];
-            match file.read_exact(&mut length) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
-                Err(error) => return Err(error),
-            }
-            let mut name = vec![0; u32::from_le_bytes(length) as usize];
-            file.read_exact(&mut name)?;
-            names.push(name);
-        }
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
-    }
-}
-
-/// Writes an RDB.
-struct Writer {
-    out: mpsc::Sender<Vec<u8>>,
-    buffer: Vec<u8>,
-    sum: Crc64,
-    /// As the header says, once there is one.
-    version: Option<u16>,
-}
-
-impl Writer {
-    /// Makes sure that the header names a version that knows what follows.
-    async fn need(&mut self, version: u16, product: &str, server_version: &str) -> Result<(), SourceError> {
-        match self.version {
-            Some(own) if own == version => return Ok(()),
-            Some(own) => {
-                return Err(SourceError::Changed {
-                    what: "reading keys".to_owned(),
-                    why: format!("the server's format changed from version {own} to {version}"),
-                    hint: "it was upgraded meanwhile; start again".to_owned(),
-                });
-            }
-            None => self.version = Some(version),
-        }
-        // Valkey counts from 80, under a name of its own.
-        let header = if version >= 80 { format!("VALKEY{version:03}") } else { format!("REDIS{version:04}") };
-        self.bytes(header.as_bytes()).await?;
-        let name = if product == "valkey" { "valkey-ver" } else { "redis-ver" };
-        if !server_version.is_empty() {
-            self.bytes(&[0xFA]).await?;
-            self.string(name.as_bytes()).await?;
-            self.string(server_version.as_bytes()).await?;
-        }
-        Ok(())
-    }
-
-    async fn select(&mut self, database: u64) -> Result<(), SourceError> {
-        self.bytes(&[0xFE]).await?;
-        self.length(database).await
-    }
-
-    /// `body` is the type and the value.
-    async fn key(&mut self, key: &[u8], body: &[u8], expires_ms: Option<i64>) -> Result<(), SourceError> {
-        if let Some(expires_ms) = expires_ms {
-            self.bytes(&[0xFC]).await?;
-            self.bytes(&expires_ms.to_le_bytes()).await?;
-        }
-        self.bytes(&body[..1]).await?;
-        self.string(key).await?;
-        self.bytes(&body[1..]).await
-    }
-
-    async fn string(&mut self, text: &[u8]) -> Result<(), SourceError> {
-        self.length(text.len() as u64).await?;
-        self.bytes(text).await
-    }
-
-    async fn length(&mut self, length: u64) -> Result<(), SourceError> {
-        // The two shortest of the format's five ways, and the longest.
-        match length {
-            0..64 => self.bytes(&[length.to_le_bytes()[0]]).await,
-            64..0x4000 => {
-                let bytes = length.to_be_bytes();
-                self.bytes(&[bytes[6] | 0x40, bytes[7]]).await
-            }
-            _ => {
-                self.bytes(&[0x81]).await?;
-                self.bytes(&length.to_be_bytes()).await
-            }
-        }
-    }
-
-    async fn end(mut self, product: &str, server_version: &str) -> Result<(), SourceError> {
-        if self.version.is_none() {
-            self.need(VERSION_OF_NOTHING, product, server_version).await?;
-        }
-        self.bytes(&[0xFF]).await?;
-        let sum = self.sum.value().to_le_bytes();
-        self.bytes(&sum).await?;
-        self.send().await
-    }
-
-    async fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), SourceError> {
-        self.sum.update(bytes);
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.buffer.len()));
-            self.buffer.extend_from_slice(now);
-            bytes = later;
-            if self.buffer.len() >= BLOCK_BYTES {
-                self.send().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self) -> Result<(), SourceError> {
-        let piece = std::mem::take(&mut self.buffer);
-        self.out.send(piece).await.map_err(|_| SourceError::Cancelled)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_that_came_twice_is_read_once_and_none_is_lost() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut names = Names::create(folder.path(), 0).unwrap();
-        let odd: Vec<Vec<u8>> = (0..2_000_u32).map(|number| [&number.to_le_bytes()[..], b"\n\0"].concat()).collect();
-        for name in odd.iter().chain(&odd[500..700]).chain([&vec![]]) {
-            names.add(name).unwrap();
-        }
-        names.flush().unwrap();
-        let mut all: Vec<_> = (0..FILES).flat_map(|number| names.sorted(number).unwrap()).collect();
-        all.sort();
-        let mut expected = odd;
-        expected.push(vec![]);
-        expected.sort();
-        assert!(all == expected);
-    }
 
     #[test]
     fn a_payload_that_is_not_what_the_server_dumped_is_refused() {
@@ -489,24 +314,5 @@ mod tests {
             assert_eq!(divide(&bent), None, "byte {at}");
         }
         assert_eq!(divide(&payload[..9]), None);
-    }
-
-    #[tokio::test]
-    async fn lengths_of_every_size_are_written_as_the_format_has_them() {
-        let (out, mut pieces) = mpsc::channel(4);
-        let mut writer = Writer { out, buffer: vec![], sum: Crc64::default(), version: None };
-        for length in [0, 63, 64, 0x3fff, 0x4000, 1 << 40] {
-            writer.length(length).await.unwrap();
-        }
-        writer.send().await.unwrap();
-        let expected = [
-            &[0][..],
-            &[63],
-            &[0x40, 64],
-            &[0x7f, 0xff],
-            &[0x81, 0, 0, 0, 0, 0, 0, 0x40, 0],
-            &[0x81, 0, 0, 1, 0, 0, 0, 0, 0],
-        ];
-        assert_eq!(pieces.recv().await.unwrap(), expected.concat());
     }
 }
