@@ -40,7 +40,7 @@ fn source(url: &str, extra: &str) -> Box<dyn lifeboat::sources::Source> {
 }
 
 /// Dumps with the job's extra lines; the parts only when the dump may be committed.
-async fn try_dump(url: &str, extra: &str) -> (Result<SourceRecord, SourceError>, Option<Parts>) {
+pub(crate) async fn try_dump(url: &str, extra: &str) -> (Result<SourceRecord, SourceError>, Option<Parts>) {
     let sink = CollectingSink::default();
     let shared: Arc<dyn PartSink> = Arc::new(sink.clone());
     let result = source(url, extra).dump(&context(), shared).await;
@@ -143,8 +143,12 @@ FUNCTION LOAD \"#!lua name=lib\\nredis.register_function('f', function() return 
     }
 }
 
-async fn preflight(url: &str, extra: &str) -> Preflight {
+pub(crate) async fn preflight(url: &str, extra: &str) -> Preflight {
     source(url, extra).preflight(&context()).await.unwrap()
+}
+
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A server that permits nothing but replication, and sends these bytes as its data.

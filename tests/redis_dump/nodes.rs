@@ -3,13 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{dump, groups, loaded, preflight};
+use super::{dump, free_port, groups, loaded, preflight};
 use crate::support::redis::TestRedis;
 use crate::support::server::{output, plain};
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[tokio::test]
 async fn a_replica_in_step_is_preferred_and_without_one_the_server_itself_is_read() {
