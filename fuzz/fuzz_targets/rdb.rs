@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lifeboat::sources::redis::rdb::{Entry, Head, Parser, Raw, RdbError, Sum256, Visitor};
+use lifeboat::sources::redis::rdb::{Entry, Hashed, Head, Parser, Raw, RdbError, Sum256, Visitor};
 
 /// What the documentation of the reader promises.
 const HELD_MAX: usize = 10 << 20;
@@ -24,9 +24,12 @@ impl Visitor for Summing {
         self.raw += piece.len();
     }
 
-    fn entry(&mut self, entry: &Entry<'_>) {
-        self.sum.add(&entry.hash);
+    fn entry(&mut self, _entry: &Entry<'_>) {
         self.records += 1;
+    }
+
+    fn hashed(&mut self, record: &Hashed<'_>) {
+        self.sum.add(record.hash);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod part;
 pub mod place;
 pub mod progress;
 pub mod record;
+pub mod record_hash;
 pub mod secret;
 pub mod stream;
 pub mod verdict;

@@ -3,7 +3,7 @@
 //! Cost: one BLAKE3 over the bytes and four additions a record. Records wholly inside one block are hashed side by side; only
 //! one that continues over blocks goes through the incremental hasher. Memory: about 100 KB for each [`RecordHasher`].
 
-use super::record_hash::{RUN, RecordHashes, padding};
+use crate::domain::record_hash::{RUN, RecordHashes, padding};
 use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Shape};
 
 /// Fingerprints one part, block by block.

@@ -11,7 +11,6 @@ pub mod compare;
 pub mod error;
 pub mod fingerprint;
 pub mod inventories;
-mod record_hash;
 pub mod rows;
 pub mod sink;
 pub mod statements;

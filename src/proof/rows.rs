@@ -298,7 +298,7 @@ mod tests {
 
     use super::*;
     use crate::domain::StoreError;
-    use crate::proof::record_hash::record_hash;
+    use crate::domain::record_hash::record_hash;
 
     fn hashes(rows: &[u16]) -> Vec<[u8; 32]> {
         rows.iter().map(|row| *blake3::hash(&row.to_le_bytes()).as_bytes()).collect()

@@ -1,9 +1,9 @@
 //! What the parser says of an RDB, in a form that tests compare.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifeboat::sources::redis::rdb::{
-    Content, Crc64, Entry, Head, Kind, Parser, Raw, RdbError, Sum256, Summary, Version, Visitor, restore_trailer,
+    Crc64, Entry, Hashed, Head, Kind, Parser, Raw, RdbError, Sum256, Summary, Version, Visitor, restore_trailer,
 };
 
 /// Database and key; libraries and modules' data have no database.
@@ -58,6 +58,8 @@ struct Noting {
     fed: u64,
     fed_before: u64,
     last_end: u64,
+    /// Records whose hashes are still to come.
+    waiting: VecDeque<(Id, Seen)>,
 }
 
 impl Visitor for Noting {
@@ -79,7 +81,6 @@ impl Visitor for Noting {
         );
         assert!(self.last_end <= head.start && head.start < entry.end);
         self.last_end = entry.end;
-        self.sum.add(&entry.hash);
         let payload = (self.takes_raw && !self.raw.is_empty()).then(|| {
             let mut sum = Crc64::new();
             sum.update(&self.raw);
@@ -91,21 +92,23 @@ impl Visitor for Noting {
             expires_ms: head.expires_ms,
             count: entry.count,
             bytes: entry.bytes,
-            hash: entry.hash,
-            content: match entry.content {
-                Content::Short(bytes) => bytes.to_vec(),
-                Content::Digest(digest) => digest.to_vec(),
-            },
+            hash: [0; 32],
+            content: vec![],
             span: (head.start, entry.end),
             payload,
         };
         self.raw.clear();
-        let mut id = (head.kind.is_key().then_some(head.db), head.name.start().to_vec());
+        self.waiting.push_back(((head.kind.is_key().then_some(head.db), head.name.start().to_vec()), seen));
+    }
+
+    fn hashed(&mut self, record: &Hashed<'_>) {
+        let (mut id, seen) = self.waiting.pop_front().expect("no hash comes before its record");
+        self.sum.add(record.hash);
         // A damaged file may hold a name twice.
         while self.found.records.contains_key(&id) {
             id.1.push(b'+');
         }
-        self.found.records.insert(id, seen);
+        self.found.records.insert(id, Seen { hash: *record.hash, content: record.content.to_vec(), ..seen });
     }
 
     fn auxiliary(&mut self, name: &[u8], value: &[u8]) {
@@ -126,6 +129,7 @@ fn read(rdb: &[u8], sizes: impl Iterator<Item = usize>, takes_raw: bool) -> Resu
         noting.fed_before = noting.fed;
         noting.fed += piece.len() as u64;
         parser.feed(piece, &mut noting)?;
+        assert!(noting.waiting.is_empty(), "all hashes of a piece are told with it");
         noting.version = parser.version();
         assert!(parser.held_bytes() <= HELD_MAX, "{} bytes are held", parser.held_bytes());
         if rest.is_empty() {

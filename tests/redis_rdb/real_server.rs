@@ -42,10 +42,10 @@ fn every_key_is_read_with_the_type_count_and_expiry_that_the_server_says() {
     }
     assert_eq!(found.records.len(), keys + 1, "all keys and one library");
     assert_eq!(found.key("s:short").expires_ms, Some(LATER_MS));
-    assert_eq!(found.key("s:32").content, b"-2147483648");
-    assert_eq!(found.key("s:zeros").content, b"007");
+    assert_eq!(found.key("s:32").content, b"\0-2147483648");
+    assert_eq!(found.key("s:zeros").content, b"\x00007");
     let library = &found.records[&(None, b"counting".to_vec())];
-    assert_eq!((library.kind, &library.content[..]), (Kind::Function, LIBRARY.as_bytes()));
+    assert_eq!((library.kind, &library.content[1..]), (Kind::Function, LIBRARY.as_bytes()));
     let opcodes: BTreeSet<u8> = found.records.values().map(|seen| seen.opcode).collect();
     assert_eq!(
         opcodes,
@@ -63,7 +63,11 @@ fn strings_are_hashed_by_their_bytes() {
         if key.0 == Some(0) {
             let value = server.must(&[b"GET", &key.1]);
             let value = value.bytes();
-            let expected = if value.len() <= 1024 { value.to_vec() } else { blake3::hash(value).as_bytes().to_vec() };
+            let expected = if value.len() <= 1024 {
+                [&[0], value].concat()
+            } else {
+                [&[1], &blake3::hash(value).as_bytes()[..], &1_u64.to_le_bytes()].concat()
+            };
             assert_eq!(seen.content, expected, "{:?}", String::from_utf8_lossy(&key.1));
             assert_eq!(seen.bytes, (key.1.len() + value.len()) as u64);
         }

@@ -194,8 +194,8 @@ fn every_encoding_of_a_string_is_the_same_string() {
     let found = whole(&rdb);
     one_hash(&found, &["plain", "compressed"]);
     one_hash(&found, &["5", "6"]);
-    assert_eq!(found.key("7").content, b"the key is an integer");
-    assert_eq!(found.key(&"k".repeat(300)).content, b"the key is compressed");
+    assert_eq!(found.key("7").content, b"\0the key is an integer");
+    assert_eq!(found.key(&"k".repeat(300)).content, b"\0the key is compressed");
     assert_eq!(found.summary.unwrap().checksum, Checksum::Absent, "version 3 has none");
     server_agrees(&rdb);
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proof::record_hash::record_hash;
+use crate::domain::record_hash::record_hash;
 
 /// The definition, word for word: hash each record, add the hashes as 256-bit numbers.
 fn reference(records: &[Vec<u8>]) -> Fingerprint {

@@ -4,7 +4,7 @@
 //! Memory: the reader's own bound, the blocks of one lane, and one block of digests for each type of the database that is being
 //! read ([`DIGESTS_PER_PART`]); a group is as many parts as it fills blocks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::config::Wanted;
 use super::filter::{Cut, Filter};
-use super::rdb::{Checksum, Entry, Head, Kind, Name, Parser, Raw, RdbError, Version, Visitor};
+use super::rdb::{Checksum, Entry, Hashed, Head, Kind, Name, Parser, Raw, RdbError, Version, Visitor};
 use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Lane, Names, PartName, PartSink, Shape, SinkError};
 use crate::sources::SourceError;
 use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
@@ -211,13 +211,28 @@ impl<'h> Rdb<'h> {
     }
 }
 
+/// A record between its end and its hash. There are as many as the reader lets wait.
+struct Unhashed {
+    keep: bool,
+    group: &'static str,
+    /// Where it is a key.
+    database: Option<u64>,
+    bytes: u64,
+    /// Where somebody asks for names.
+    name: Option<Vec<u8>>,
+}
+
 /// Gathers what the reader finds.
 struct Keys {
     plan: Plan,
     lane: Box<dyn Lane>,
+    /// Records that are not hashed yet: what becomes of their hashes.
+    unhashed: VecDeque<Unhashed>,
     /// Digests that are not written yet, by group; of one database at a time.
     waiting: BTreeMap<&'static str, Block>,
     database: u64,
+    /// The database whose keys are being counted, and its counts so far.
+    counting: (u64, Database),
     /// Whether the record that is being read stays.
     keep: bool,
     cuts: Vec<Cut>,
@@ -234,8 +249,10 @@ impl Keys {
         Ok(Self {
             lane: plan.sink.open_lane()?,
             plan,
+            unhashed: VecDeque::new(),
             waiting: BTreeMap::new(),
             database: 0,
+            counting: (0, Database::default()),
             keep: true,
             cuts: vec![],
             groups: BTreeMap::new(),
@@ -246,19 +263,17 @@ impl Keys {
         })
     }
 
-    fn digest(&mut self, kind: Kind, entry: &Entry<'_>) -> Result<(), SinkError> {
-        if kind.is_key() && entry.head.db != self.database {
+    fn digest(&mut self, record: &Unhashed, hash: &[u8; 32]) -> Result<(), SinkError> {
+        let Unhashed { group, database, bytes, .. } = *record;
+        if let Some(database) = database
+            && database != self.database
+        {
             self.flush()?;
-            self.database = entry.head.db;
+            self.database = database;
         }
-        let group = match kind {
-            Kind::Function => "functions",
-            Kind::ModuleAux(_) => "module-data",
-            key => key.name(),
-        };
         let block = self.waiting.entry(group).or_default();
-        block.data.extend_from_slice(&entry.hash);
-        block.data.extend_from_slice(&entry.bytes.to_le_bytes());
+        block.data.extend_from_slice(hash);
+        block.data.extend_from_slice(&bytes.to_le_bytes());
         let end = u32::try_from(block.data.len()).expect("a block is far below 4 GiB");
         block.record_ends.push(end);
         if block.record_ends.len() < DIGESTS_PER_PART {
@@ -292,6 +307,16 @@ impl Keys {
         Ok(block)
     }
 
+    /// Adds the counts of one database to those of all.
+    fn count(&mut self) {
+        let (database, counts) = std::mem::take(&mut self.counting);
+        if counts != Database::default() {
+            let all = self.databases.entry(database).or_default();
+            all.keys += counts.keys;
+            all.left_out += counts.left_out;
+        }
+    }
+
     fn flush(&mut self) -> Result<(), SinkError> {
         for (group, block) in std::mem::take(&mut self.waiting) {
             if !block.data.is_empty() {
@@ -304,6 +329,7 @@ impl Keys {
     fn finish(mut self, read: Read) -> Result<Read, SourceError> {
         self.flush()?;
         self.lane.close()?;
+        self.count();
         let Self { groups, databases, statements, modules, .. } = self;
         // What was read before something unknown is no fingerprint of anything.
         let groups = if read.unknown.is_some() { BTreeMap::new() } else { groups };
@@ -334,15 +360,33 @@ impl Visitor for Keys {
         }
         let keep = std::mem::replace(&mut self.keep, true);
         if kind.is_key() {
-            let database = self.databases.entry(entry.head.db).or_default();
-            database.keys += u64::from(keep);
-            database.left_out += u64::from(!keep);
+            if entry.head.db != self.counting.0 {
+                self.count();
+                self.counting.0 = entry.head.db;
+            }
+            self.counting.1.keys += u64::from(keep);
+            self.counting.1.left_out += u64::from(!keep);
         }
-        if keep && let Some(names) = &self.plan.names {
-            names.note(&entry.hash, entry.head.name.start());
+        self.unhashed.push_back(Unhashed {
+            keep,
+            group: match kind {
+                Kind::Function => "functions",
+                Kind::ModuleAux(_) => "module-data",
+                key => key.name(),
+            },
+            database: kind.is_key().then_some(entry.head.db),
+            bytes: entry.bytes,
+            name: (keep && self.plan.names.is_some()).then(|| entry.head.name.start().to_vec()),
+        });
+    }
+
+    fn hashed(&mut self, hashed: &Hashed<'_>) {
+        let record = self.unhashed.pop_front().expect("a record comes before its hash");
+        if let (Some(names), Some(name)) = (&self.plan.names, &record.name) {
+            names.note(hashed.hash, name);
         }
-        if keep && self.failure.is_none() {
-            self.failure = self.digest(kind, entry).err();
+        if record.keep && self.failure.is_none() {
+            self.failure = self.digest(&record, hashed.hash).err();
         }
     }
 

@@ -3,19 +3,20 @@
 //! | type | content |
 //! |---|---|
 //! | string | the bytes (an integer is its decimal text): themselves up to [`SHORT_MAX`], else their BLAKE3 |
-//! | list, array | BLAKE3 over the elements in order, each after its length |
+//! | list, array, stream, module | the elements in order, each after its length: themselves up to [`SHORT_MAX`], else their BLAKE3 |
 //! | set | sum of the hashes of its elements |
 //! | hash | sum of the hashes of: length of the field, field, value, the field's expiry, whether it has one |
 //! | sorted set | sum of the hashes of: member, the 8 bytes of the score; zero has no sign, all that is not a number is one |
 //!
-//! Memory: one element up to 64 KiB, then a hasher.
+//! Memory: what [`batch`](super::batch) says, and 64 KiB of a list.
 
-use super::digest::{Elementwise, Gather};
+use super::batch::Elementwise;
+use super::digest::{Gather, varint};
 use super::error::Stop;
 use super::packed::Elements;
 use super::text::{DECIMAL_BYTES, decimal, double, score_bits};
 
-/// A string of at most so many bytes is its own content: hashing it twice would cost most where keys are small.
+/// Content of at most so many bytes stands for itself: hashing it twice would cost most where keys are small.
 pub(super) const SHORT_MAX: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,21 +38,26 @@ enum Part {
     Third,
 }
 
-/// The content of a value: short, or a digest.
+/// The content of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Collected {
-    /// The bytes are in [`Collector::short`].
+    /// A text, whose bytes are in [`Collector::short`].
     Short,
-    Digest([u8; 32]),
+    TextDigest([u8; 32]),
+    /// Elements in order are in [`Collector::gather`].
+    Ordered,
+    OrderedDigest([u8; 32]),
+    /// The last sum of [`Collector::elements`].
+    Sum,
 }
 
 #[derive(Debug)]
 pub(super) struct Collector {
     shape: Shape,
     part: Part,
-    /// The open element; for lists, arrays, streams and modules everything.
+    /// What has an order: everything of lists, arrays, streams and modules, and a long text.
     pub(super) gather: Gather,
-    sum: Elementwise,
+    pub(super) elements: Elementwise,
     pub(super) short: Vec<u8>,
     text: Option<[u8; 32]>,
     /// Of the field that is being read, in milliseconds since 1970.
@@ -67,7 +73,7 @@ impl Collector {
             shape: Shape::Text,
             part: Part::First,
             gather: Gather::new(),
-            sum: Elementwise::default(),
+            elements: Elementwise::new(),
             short: Vec::new(),
             text: None,
             expiry: None,
@@ -77,12 +83,12 @@ impl Collector {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.gather.held_bytes() + self.short.capacity()
+        self.gather.held_bytes() + self.elements.held_bytes() + self.short.capacity()
     }
 
     pub(super) fn start(&mut self, shape: Shape) {
         (self.shape, self.part, self.expiry) = (shape, Part::First, None);
-        (self.sum, self.text, self.count, self.bytes) = (Elementwise::default(), None, 0, 0);
+        (self.text, self.count, self.bytes) = (None, 0, 0);
         self.short.clear();
     }
 
@@ -91,16 +97,17 @@ impl Collector {
             return Err(Stop::Shape("a value for each field and a score for each member"));
         }
         Ok(match self.shape {
-            Shape::Text => self.text.map_or(Collected::Short, Collected::Digest),
-            Shape::List => Collected::Digest(self.gather.finish()),
-            _ => Collected::Digest(self.sum.finish()),
+            Shape::Text => self.text.map_or(Collected::Short, Collected::TextDigest),
+            Shape::List if self.gather.short(SHORT_MAX).is_some() => Collected::Ordered,
+            Shape::List => Collected::OrderedDigest(self.gather.finish()),
+            _ => Collected::Sum,
         })
     }
 
     /// The score of the member that was read.
     pub(super) fn score(&mut self, score: f64) {
         self.bytes += 8;
-        self.gather.push_u64(score_bits(score));
+        self.elements.push(&score_bits(score).to_le_bytes());
         self.close();
     }
 
@@ -110,8 +117,17 @@ impl Collector {
         self.close_field();
     }
 
+    /// Of a field, which its value follows.
+    fn push_length(&mut self, length: u64) {
+        if let Ok(short @ 0..0x80) = u8::try_from(length) {
+            return self.elements.push(&[short]);
+        }
+        let (bytes, count) = varint(length);
+        self.elements.push(&bytes[..count]);
+    }
+
     fn close(&mut self) {
-        self.sum.add_gathered(&mut self.gather);
+        self.elements.close();
         self.count += 1;
         self.part = Part::First;
     }
@@ -120,10 +136,10 @@ impl Collector {
         match self.expiry.take() {
             Some(at) => {
                 self.bytes += 8;
-                self.gather.push(&at.to_le_bytes());
-                self.gather.push_byte(1);
+                self.elements.push(&at.to_le_bytes());
+                self.elements.push(&[1]);
             }
-            None => self.gather.push_byte(0),
+            None => self.elements.push(&[0]),
         }
         self.close();
     }
@@ -139,6 +155,7 @@ impl Collector {
 }
 
 impl Elements for Collector {
+    #[inline]
     fn bytes(&mut self, whole: &[u8]) -> Result<(), Stop> {
         match (self.shape, self.part) {
             (Shape::Text, _) => {
@@ -155,8 +172,8 @@ impl Elements for Collector {
                 self.gather.push(whole);
             }
             (Shape::Set, _) => {
-                self.count += 1;
-                self.sum.add(whole, &mut self.gather);
+                self.elements.push(whole);
+                self.close();
             }
             (Shape::SortedSet, Part::Second) => {
                 let score = double(whole).ok_or(Stop::Shape("a score that is a number"))?;
@@ -166,9 +183,9 @@ impl Elements for Collector {
             (_, Part::Third) => return Err(Stop::Shape("an expiry that is an integer")),
             (shape, part) => {
                 if shape != Shape::SortedSet && part == Part::First {
-                    self.gather.push_varint(whole.len() as u64);
+                    self.push_length(whole.len() as u64);
                 }
-                self.gather.push(whole);
+                self.elements.push(whole);
                 self.next_part();
             }
         }
@@ -191,7 +208,8 @@ impl Elements for Collector {
         match (self.shape, self.part) {
             (Shape::SortedSet, Part::Second) => return Err(Stop::Shape("a score that is a number")),
             (_, Part::Third) => return Err(Stop::Shape("an expiry that is an integer")),
-            (Shape::List, _) | (Shape::Hash | Shape::TimedHash, Part::First) => self.gather.push_varint(length),
+            (Shape::List, _) => self.gather.push_varint(length),
+            (Shape::Hash | Shape::TimedHash, Part::First) => self.push_length(length),
             _ => {}
         }
         // Whether a string is its own content depends on its length, never on how it came.
@@ -202,10 +220,10 @@ impl Elements for Collector {
     }
 
     fn piece(&mut self, piece: &[u8]) {
-        if self.shape == Shape::Text && self.text.is_none() {
-            self.short.extend_from_slice(piece);
-        } else {
-            self.gather.push(piece);
+        match self.shape {
+            Shape::Text if self.text.is_none() => self.short.extend_from_slice(piece),
+            Shape::Text | Shape::List => self.gather.push(piece),
+            _ => self.elements.push(piece),
         }
     }
 
@@ -228,9 +246,28 @@ impl Elements for Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::redis::rdb::batch::{Records, Tag};
+
+    /// What is summed, or the bytes themselves, or their digest.
+    fn content(mut collector: Collector) -> Vec<u8> {
+        match collector.finish().unwrap() {
+            Collected::Short => collector.short,
+            Collected::Ordered => collector.gather.short(SHORT_MAX).unwrap().to_vec(),
+            Collected::TextDigest(digest) | Collected::OrderedDigest(digest) => digest.to_vec(),
+            Collected::Sum => {
+                let mut records = Records::new();
+                records.begin_content(Tag::Sum);
+                records.push_sum(&mut collector.elements);
+                records.close();
+                let mut content = vec![];
+                records.hash_all(&mut collector.elements, |_, bytes| content = bytes.to_vec());
+                content
+            }
+        }
+    }
 
     /// Hands the elements on whole, or in pieces of `step` bytes.
-    fn digest(shape: Shape, elements: &[&[u8]], step: Option<usize>) -> Collected {
+    fn digest(shape: Shape, elements: &[&[u8]], step: Option<usize>) -> Vec<u8> {
         let mut collector = Collector::new();
         collector.start(shape);
         for element in elements {
@@ -242,7 +279,7 @@ mod tests {
             element.chunks(step).for_each(|piece| collector.piece(piece));
             collector.end().unwrap();
         }
-        collector.finish().unwrap()
+        content(collector)
     }
 
     #[test]
@@ -290,7 +327,7 @@ mod tests {
         collector.start(Shape::SortedSet);
         collector.integer(-7).unwrap();
         collector.integer(3).unwrap();
-        assert_eq!(collector.finish().unwrap(), digest(Shape::SortedSet, &[b"-7", b"3"], None));
+        assert_eq!(content(collector), digest(Shape::SortedSet, &[b"-7", b"3"], None));
     }
 
     #[test]

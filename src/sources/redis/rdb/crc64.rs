@@ -32,6 +32,62 @@ const fn tables() -> [[u64; 256]; 16] {
     tables
 }
 
+/// How many stretches of a long input are summed in step, and how long they are.
+const LANES: usize = 4;
+const LANE_BYTES: usize = 1 << LANE_BITS;
+const LANE_BITS: usize = 11;
+
+/// What each bit of a sum becomes by [`LANE_BYTES`] zero bytes; sums are linear in that.
+static PAST_LANE: [u64; 64] = {
+    let mut past = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        let sum = 1_u64 << bit;
+        past[bit] = sum >> 8 ^ TABLES_OF_ONE[(sum & 0xff) as usize];
+        bit += 1;
+    }
+    // Twice as many bytes each time.
+    let mut doubled = 0;
+    while doubled < LANE_BITS {
+        let mut next = [0; 64];
+        bit = 0;
+        while bit < 64 {
+            next[bit] = applied(&past, past[bit]);
+            bit += 1;
+        }
+        past = next;
+        doubled += 1;
+    }
+    past
+};
+const TABLES_OF_ONE: [u64; 256] = tables()[0];
+
+const fn applied(rows: &[u64; 64], sum: u64) -> u64 {
+    let (mut result, mut bit) = (0, 0);
+    while bit < 64 {
+        result ^= rows[bit] & (sum >> bit & 1).wrapping_neg();
+        bit += 1;
+    }
+    result
+}
+
+fn past_lane(sum: u64) -> u64 {
+    applied(&PAST_LANE, sum)
+}
+
+fn block(sum: u64, block: &[u8; 16]) -> u64 {
+    let low = sum ^ u64::from_le_bytes(*block.first_chunk().expect("16 bytes"));
+    let high = block.last_chunk::<8>().expect("16 bytes");
+    let mut sum = 0;
+    for (at, byte) in low.to_le_bytes().iter().enumerate() {
+        sum ^= TABLES[15 - at][usize::from(*byte)];
+    }
+    for (at, byte) in high.iter().enumerate() {
+        sum ^= TABLES[7 - at][usize::from(*byte)];
+    }
+    sum
+}
+
 /// A running sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Crc64(u64);
@@ -43,17 +99,21 @@ impl Crc64 {
 
     pub fn update(&mut self, bytes: &[u8]) {
         let mut sum = self.0;
-        let (blocks, rest) = bytes.as_chunks::<16>();
-        for block in blocks {
-            let low = sum ^ u64::from_le_bytes(*block.first_chunk().expect("16 bytes"));
-            let high = block.last_chunk::<8>().expect("16 bytes");
-            sum = 0;
-            for (at, byte) in low.to_le_bytes().iter().enumerate() {
-                sum ^= TABLES[15 - at][usize::from(*byte)];
+        let (rows, rest) = bytes.as_chunks::<{ LANES * LANE_BYTES }>();
+        for row in rows {
+            let (lanes, _) = row.as_chunks::<LANE_BYTES>();
+            // Each block waits for the sum of the one before it, so several sums are computed in step and put together.
+            let mut sums = [sum, 0, 0, 0];
+            for at in 0..LANE_BYTES / 16 {
+                for (sum, lane) in sums.iter_mut().zip(lanes) {
+                    *sum = block(*sum, &lane.as_chunks::<16>().0[at]);
+                }
             }
-            for (at, byte) in high.iter().enumerate() {
-                sum ^= TABLES[7 - at][usize::from(*byte)];
-            }
+            sum = sums.into_iter().reduce(|before, lane| past_lane(before) ^ lane).expect("there are lanes");
+        }
+        let (blocks, rest) = rest.as_chunks::<16>();
+        for next in blocks {
+            sum = block(sum, next);
         }
         for byte in rest {
             sum = sum >> 8 ^ TABLES[0][usize::from(sum.to_le_bytes()[0] ^ byte)];
@@ -113,6 +173,20 @@ mod tests {
     #[test]
     fn the_published_check_value_comes_out() {
         assert_eq!(sum(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
+    }
+
+    #[test]
+    fn stretches_summed_in_step_give_what_single_bytes_give() {
+        let bytes: Vec<u8> = (0..70_000_u32).map(|at| (at.wrapping_mul(at) % 251) as u8).collect();
+        for length in [8191, 8192, 8193, 16_384, 40_000, bytes.len()] {
+            let single = bytes[..length].iter().fold(Crc64(0x1234), |mut sum, byte| {
+                sum.update(&[*byte]);
+                sum
+            });
+            let mut whole = Crc64(0x1234);
+            whole.update(&bytes[..length]);
+            assert_eq!(whole, single, "{length} bytes");
+        }
     }
 
     proptest! {

@@ -23,6 +23,7 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
+    #[inline]
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Stop> {
         let end = self.at + count;
         let Some(taken) = self.bytes.get(self.at..end) else { return Err(Stop::Need(end)) };
@@ -30,10 +31,12 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
         Ok(self.take(N)?.try_into().expect("as long as asked for"))
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8, Stop> {
         Ok(self.array::<1>()?[0])
     }
@@ -47,6 +50,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The two top bits say how the length goes on: in this byte, with one more, or with 4 or 8 in network order.
+    #[inline]
     pub(super) fn length_or_encoding(&mut self) -> Result<Length, Stop> {
         let first = self.byte()?;
         Ok(match first >> 6 {
@@ -61,6 +65,21 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// A plain text of less than 16 KiB that is there whole; else nothing is taken.
+    #[inline]
+    pub(super) fn short_text(&mut self) -> Option<&'a [u8]> {
+        let rest = &self.bytes[self.at..];
+        let (from, length) = match *rest {
+            [first, ..] if first >> 6 == 0 => (1, usize::from(first)),
+            [first, second, ..] if first >> 6 == 1 => (2, usize::from(first & 0x3f) << 8 | usize::from(second)),
+            _ => return None,
+        };
+        let text = rest.get(from..from + length)?;
+        self.at += from + length;
+        Some(text)
+    }
+
+    #[inline]
     pub(super) fn length(&mut self) -> Result<u64, Stop> {
         match self.length_or_encoding()? {
             Length::Plain(length) => Ok(length),
@@ -81,6 +100,23 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_text_is_taken_whole_or_not_at_all() {
+        for (prefix, length) in [(&[0][..], 0), (&[63], 63), (&[0x40, 3], 3), (&[0x7f, 0xff], 16383)] {
+            let bytes = [prefix, &vec![b'x'; length]].concat();
+            let mut cursor = Cursor::new(&bytes);
+            assert_eq!((cursor.short_text(), cursor.at), (Some(&bytes[prefix.len()..]), bytes.len()));
+            for cut in [0, prefix.len() - 1, prefix.len(), bytes.len() - 1].into_iter().filter(|cut| *cut < bytes.len())
+            {
+                let mut cursor = Cursor::new(&bytes[..cut]);
+                assert_eq!((cursor.short_text(), cursor.at), (None, 0), "cut at {cut}");
+            }
+        }
+        for other in [&[0x80, 0, 0, 0, 1, b'x'][..], &[0xc0, 5], &[0xc3, 1, 1, b'x']] {
+            assert_eq!(Cursor::new(other).short_text(), None);
+        }
+    }
 
     #[test]
     fn lengths_of_every_width_are_read_and_ask_for_what_is_missing() {

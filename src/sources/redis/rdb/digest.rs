@@ -1,7 +1,7 @@
-//! Digests that are built piece by piece: of bytes in order, and sums over what has no order.
+//! Digests of bytes that come piece by piece, and sums of hashes.
 
 /// So many bytes are gathered before they are hashed: at once is several times as fast as in small pieces.
-const GATHERED_MAX: usize = 64 << 10;
+pub(super) const GATHERED_MAX: usize = 64 << 10;
 
 /// A sum modulo 2^256 of hashes: order does not matter, duplicates do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,48 +29,6 @@ impl Sum256 {
             *bytes = limb.to_le_bytes();
         }
         bytes
-    }
-}
-
-/// The sum over elements that have no order.
-///
-/// An element of at most 63 bytes is hashed as one block of BLAKE3: itself, zeros, its length. A longer one is hashed with a byte
-/// 255 behind it, so none of these is such a block. Blocks of one size are what processors hash several of at once.
-#[derive(Debug, Default)]
-pub(super) struct Elementwise(Sum256);
-
-/// The longest element that fits one block with its length.
-const BLOCK_ELEMENT_MAX: usize = 63;
-
-impl Elementwise {
-    /// Adds an element that is there whole.
-    pub(super) fn add(&mut self, element: &[u8], long: &mut Gather) {
-        if element.len() > BLOCK_ELEMENT_MAX {
-            long.push(element);
-            self.add_gathered(long);
-            return;
-        }
-        let mut block = [0; BLOCK_ELEMENT_MAX + 1];
-        block[..element.len()].copy_from_slice(element);
-        block[BLOCK_ELEMENT_MAX] = u8::try_from(element.len()).expect("at most 63");
-        self.0.add(blake3::hash(&block).as_bytes());
-    }
-
-    /// Adds an element that was gathered in pieces.
-    pub(super) fn add_gathered(&mut self, element: &mut Gather) {
-        if element.spilled || element.bytes.len() > BLOCK_ELEMENT_MAX {
-            element.push_byte(255);
-        } else {
-            let length = u8::try_from(element.bytes.len()).expect("at most 63");
-            element.bytes.resize(BLOCK_ELEMENT_MAX, 0);
-            element.bytes.push(length);
-        }
-        self.0.add(&element.finish());
-    }
-
-    /// The sum; the next begins.
-    pub(super) fn finish(&mut self) -> [u8; 32] {
-        std::mem::take(&mut self.0).to_bytes()
     }
 }
 
@@ -135,6 +93,15 @@ impl Gather {
         self.bytes.capacity()
     }
 
+    /// All bytes, where they are at most `max`; [`clear`](Self::clear) forgets them.
+    pub(super) fn short(&self, max: usize) -> Option<&[u8]> {
+        (!self.spilled && self.bytes.len() <= max).then_some(&self.bytes)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// Hands on what was gathered, `length` bytes, where that is at most `max`, else its digest; the next begins.
     pub(super) fn take_or_digest(&mut self, max: u64, length: u64, mut hand: impl FnMut(&[u8])) {
         if length > max {
@@ -174,22 +141,6 @@ mod tests {
             expected = expected.combine(Fingerprint { sum: *hash, records: 1, bytes: 0 });
         }
         assert_eq!(sum.to_bytes(), expected.sum);
-    }
-
-    #[test]
-    fn an_element_has_one_hash_whole_or_gathered_and_no_two_elements_share_one() {
-        let mut seen = std::collections::BTreeSet::new();
-        let blocks =
-            [b"ab".to_vec(), [&b"ab"[..], &[0; 61], &[2]].concat(), [&b"ab"[..], &[0; 61], &[2, 255]].concat()];
-        for element in (0..200).map(|length| vec![0; length]).chain(blocks) {
-            let (mut sum, mut gather) = (Elementwise::default(), Gather::new());
-            sum.add(&element, &mut gather);
-            let whole = sum.finish();
-            element.chunks(7).for_each(|piece| gather.push(piece));
-            sum.add_gathered(&mut gather);
-            assert_eq!(sum.finish(), whole);
-            assert!(seen.insert(whole), "{element:?}");
-        }
     }
 
     #[test]

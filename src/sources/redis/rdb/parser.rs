@@ -1,9 +1,8 @@
 //! Takes bytes in pieces of any size and tells a visitor what is in them.
 
-use super::collect::Collected;
 use super::crc64::Trailing;
 use super::error::{RdbError, Stop, Unknown};
-use super::record::{Checksum, Content, Entry, Head, Name, Raw, Summary, Version, Visitor};
+use super::record::{Checksum, Entry, Hashed, Head, Name, Raw, Summary, Version, Visitor};
 use super::walk::{Signal, State, Walk};
 
 /// Reads one RDB.
@@ -56,8 +55,9 @@ impl Parser {
             return Err(error.clone());
         }
         let taken = self.take(piece, visitor);
-        if let Err(error) = &taken {
-            self.failed = Some(error.clone());
+        match &taken {
+            Ok(()) => self.tell_hashes(visitor),
+            Err(error) => self.failed = Some(error.clone()),
         }
         taken
     }
@@ -182,6 +182,9 @@ impl Parser {
                     self.records += 1;
                     visitor.entry(&self.entry());
                     self.walk.forget_record();
+                    if self.walk.records.is_full() {
+                        self.tell_hashes(visitor);
+                    }
                 }
             }
         }
@@ -189,6 +192,10 @@ impl Parser {
             visitor.raw(&bytes[raw_from..at]);
         }
         Ok(at)
+    }
+
+    fn tell_hashes(&mut self, visitor: &mut dyn Visitor) {
+        self.walk.hash_records(|hash, content| visitor.hashed(&Hashed { hash, content }));
     }
 
     fn head(&self) -> Head<'_> {
@@ -211,13 +218,8 @@ impl Parser {
         let collector = &self.walk.sinks.collector;
         Entry {
             head: self.head(),
-            content: match self.walk.collected {
-                Collected::Short => Content::Short(&collector.short),
-                Collected::Digest(digest) => Content::Digest(digest),
-            },
             count: collector.count,
             bytes: self.walk.sinks.name.length + collector.bytes,
-            hash: self.walk.hash,
             end: self.walk.offset,
         }
     }

@@ -115,23 +115,21 @@ pub struct Head<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
     pub head: Head<'a>,
-    pub content: Content<'a>,
     /// Elements, fields, members, entries of a stream; 1 for what has none.
     pub count: u64,
     /// Length of name and content in bytes, the same for every encoding.
     pub bytes: u64,
-    /// Equal for records of equal content: BLAKE3 over database, name, kind, expiry and content. What the proof sums.
-    pub hash: [u8; 32],
     /// Offset behind the record's last byte; never before the piece that was fed last.
     pub end: u64,
 }
 
-/// What a value holds, in canonical form.
+/// What is known of a record some time after [`Visitor::entry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content<'a> {
-    /// The bytes of a short string.
-    Short(&'a [u8]),
-    Digest([u8; 32]),
+pub struct Hashed<'a> {
+    /// Equal for records of equal content: the hash over database, name, kind, expiry and content. What the proof sums.
+    pub hash: &'a [u8; 32],
+    /// In canonical form: a byte that says what follows, then what is short as it is, or a digest and the number of elements.
+    pub content: &'a [u8],
 }
 
 /// Whether a record's serialized value is wanted.
@@ -156,6 +154,10 @@ pub trait Visitor {
 
     /// A record is complete.
     fn entry(&mut self, _entry: &Entry<'_>) {}
+
+    /// The next of the records that [`entry`](Self::entry) told, in the same order: called before [`Parser::feed`](super::Parser::feed)
+    /// returns, unless with an error.
+    fn hashed(&mut self, _record: &Hashed<'_>) {}
 
     /// How many keys a database has, and how many of them with an expiry, by the server's own count at the moment of the RDB.
     fn sizes(&mut self, _db: u64, _keys: u64, _expiring: u64) {}

@@ -1,7 +1,7 @@
 //! Where the strings of an RDB go.
 
 use super::collect::Collector;
-use super::digest::Gather;
+use super::digest::{Gather, varint};
 use super::entries::{Entries, EntryId, Node};
 use super::error::Stop;
 use super::packed::{Elements as _, Packed, Packing};
@@ -51,13 +51,22 @@ impl NameText {
     pub(super) fn clear(&mut self) {
         self.kept.clear();
         // One large name must not cost its memory for the rest of the RDB.
-        self.kept.shrink_to(NAME_HASHED_WHOLE_MAX);
+        if self.kept.capacity() > NAME_HASHED_WHOLE_MAX {
+            self.kept.shrink_to(NAME_HASHED_WHOLE_MAX);
+        }
         self.length = 0;
     }
 
     fn begin(&mut self, length: u64) {
         self.clear();
         self.length = length;
+    }
+
+    /// One that is shorter than any bound.
+    pub(super) fn take_whole(&mut self, name: &[u8]) {
+        debug_assert!(name.len() <= NAME_HASHED_WHOLE_MAX, "a short name");
+        self.begin(name.len() as u64);
+        self.kept.extend_from_slice(name);
     }
 
     fn piece(&mut self, piece: &[u8]) {
@@ -68,13 +77,14 @@ impl NameText {
         }
     }
 
-    /// Adds it to a record's hash. What is kept never matters to that.
-    pub(super) fn push_to(&mut self, record: &mut Gather) {
-        record.push_varint(self.length);
+    /// Adds it to a record. What is kept never matters to that.
+    pub(super) fn push_to(&mut self, record: &mut Vec<u8>) {
+        let (bytes, count) = varint(self.length);
+        record.extend_from_slice(&bytes[..count]);
         if self.length > NAME_HASHED_WHOLE_MAX as u64 {
-            record.push(&self.long.finish());
+            record.extend_from_slice(&self.long.finish());
         } else {
-            record.push(&self.kept);
+            record.extend_from_slice(&self.kept);
         }
     }
 }

@@ -12,8 +12,7 @@ use super::cursor::Cursor;
 use super::entries::EntryId;
 use super::error::Stop;
 use super::sinks::Target;
-use super::value::Value;
-use super::walk::{State, Walk};
+use super::walk::Walk;
 
 /// How long, in seconds, and how many ids of repeated messages a server keeps unless told.
 const REPEATED_DEFAULT: (u64, u64) = (100, 100);
@@ -241,7 +240,7 @@ impl Walk {
     fn stream_next(&mut self, stream: Stream) -> Result<(), Stop> {
         match stream.settle() {
             Some(stream) => {
-                self.state = State::Value(Value::Stream(stream));
+                self.stream = stream;
                 Ok(())
             }
             None => self.finish_stream(),

@@ -6,7 +6,7 @@ use super::error::{Stop, Unreadable};
 use super::packed::{Elements as _, Packing};
 use super::record::{Kind, ModuleId, Version};
 use super::sinks::Target;
-use super::stream::{Layout, Stream};
+use super::stream::Layout;
 use super::text::double;
 use super::walk::{State, Walk};
 
@@ -42,7 +42,7 @@ pub(super) enum Value {
         left: u64,
         text: bool,
     },
-    Stream(Stream),
+    Stream(Layout),
 }
 
 /// What one item is made of.
@@ -93,20 +93,20 @@ impl Value {
             12 => (SortedSet, Self::Packed(Packing::Ziplist), Shape::SortedSet),
             13 => (Hash, Self::Packed(Packing::Ziplist), Shape::Hash),
             14 => (List, Self::NodeCount { kinds: false }, Shape::List),
-            15 => (Kind::Stream, Self::Stream(Stream::new(Layout::One)), Shape::List),
+            15 => (Kind::Stream, Self::Stream(Layout::One), Shape::List),
             16 => (Hash, Self::Packed(Packing::Listpack), Shape::Hash),
             17 => (SortedSet, Self::Packed(Packing::Listpack), Shape::SortedSet),
             18 => (List, Self::NodeCount { kinds: true }, Shape::List),
-            19 => (Kind::Stream, Self::Stream(Stream::new(Layout::Two)), Shape::List),
+            19 => (Kind::Stream, Self::Stream(Layout::Two), Shape::List),
             20 => (Set, Self::Packed(Packing::Listpack), Shape::Set),
-            21 => (Kind::Stream, Self::Stream(Stream::new(Layout::Three)), Shape::List),
+            21 => (Kind::Stream, Self::Stream(Layout::Three), Shape::List),
             22 if version.valkey => (Hash, Self::Count(Items::TimedAfter), Shape::TimedHash),
             22 if redis >= 12 => (Hash, Self::Count(Items::Timed { earliest: 0 }), Shape::Hash),
             23 if redis >= 12 => (Hash, Self::Packed(Packing::Listpack), Shape::TimedHash),
             24 if redis >= 12 => (Hash, Self::Earliest(After::Count), Shape::Hash),
             25 if redis >= 12 => (Hash, Self::Earliest(After::Packed), Shape::TimedHash),
-            26 if redis >= 13 => (Kind::Stream, Self::Stream(Stream::new(Layout::Four)), Shape::List),
-            27 if redis >= 14 => (Kind::Stream, Self::Stream(Stream::new(Layout::Five)), Shape::List),
+            26 if redis >= 13 => (Kind::Stream, Self::Stream(Layout::Four), Shape::List),
+            27 if redis >= 14 => (Kind::Stream, Self::Stream(Layout::Five), Shape::List),
             28 if redis >= 14 => (Kind::Array, Self::ArrayHead, Shape::List),
             // 6 is the modules' format of 4.0's release candidates, which nothing but the module can read.
             opcode => return Err(Stop::Unknown(Unreadable::Opcode { opcode })),
@@ -121,7 +121,7 @@ impl Walk {
             Value::Text => return self.string(bytes, Target::Element),
             Value::Packed(packing) => return self.string(bytes, Target::Packed(packing)),
             Value::Items { items, left, part } => return self.item_step(items, left, part, bytes),
-            Value::Stream(stream) => return self.stream_step(stream, bytes),
+            Value::Stream(_) => return self.stream_step(self.stream, bytes),
             Value::Module => return self.module_step(bytes),
             Value::Nodes { left, next, .. } => return self.node_step(left, next, bytes),
             Value::Array { left, text } => return self.array_step(left, text, bytes),
@@ -194,7 +194,7 @@ impl Walk {
                 self.go_on(left - 1, Value::Nodes { kinds, left: left - 1, next })
             }
             Value::Array { left, .. } => self.go_on(left - 1, Value::Array { left: left - 1, text: false }),
-            Value::Stream(stream) => self.stream_string_done(stream),
+            Value::Stream(_) => self.stream_string_done(self.stream),
             Value::Module => {
                 self.module_text_done();
                 Ok(())

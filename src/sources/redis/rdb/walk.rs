@@ -3,14 +3,16 @@
 //! A state reads one item at a time, from bytes that hold it whole, or says how many it needs. It may signal the caller; an item
 //! signals at most once.
 
-use super::collect::{Collected, Shape};
+use super::batch::{Records, Tag};
+use super::collect::{Collected, SHORT_MAX, Shape};
 use super::cursor::{Cursor, Length};
-use super::digest::Gather;
+use super::digest::varint;
 use super::error::{Stop, Unreadable};
 use super::lzf::{Lzf, PIECE};
 use super::packed::SMALL;
 use super::record::{Kind, ModuleId, Version};
 use super::sinks::{Sinks, Target};
+use super::stream::{Layout, Stream};
 use super::text::{DECIMAL_BYTES, decimal};
 use super::value::Value;
 
@@ -106,6 +108,8 @@ pub(super) struct Walk {
     pub(super) offset: u64,
     /// A module's string comes next.
     module_text: bool,
+    /// Where in a stream the reading is; apart, because every step copies the state.
+    pub(super) stream: Stream,
     // Of the record that is being read.
     pub(super) start: Option<u64>,
     pub(super) db: u64,
@@ -115,9 +119,7 @@ pub(super) struct Walk {
     meta: Option<[u8; 32]>,
     /// The serialized metadata, which belong to the serialized value.
     pub(super) meta_raw: Vec<u8>,
-    pub(super) collected: Collected,
-    record: Gather,
-    pub(super) hash: [u8; 32],
+    pub(super) records: Records,
 }
 
 impl Walk {
@@ -133,6 +135,7 @@ impl Walk {
             version: Version { valkey: false, number: 0 },
             offset: 0,
             module_text: false,
+            stream: Stream::new(Layout::One),
             start: None,
             db: 0,
             kind: Kind::String,
@@ -140,9 +143,7 @@ impl Walk {
             expires_ms: None,
             meta: None,
             meta_raw: Vec::new(),
-            collected: Collected::Short,
-            record: Gather::new(),
-            hash: [0; 32],
+            records: Records::new(),
         }
     }
 
@@ -273,12 +274,27 @@ impl Walk {
             }
             opcode::END => self.state = if self.version.number >= 5 { State::Checksum } else { State::End },
             code => {
-                let (kind, _, _) = Value::of(code, self.version)?;
+                let (kind, value, shape) = Value::of(code, self.version)?;
                 self.start_record();
                 (self.kind, self.opcode, self.state) = (kind, code, State::Key);
+                // Most names are short and there whole: another step would cost more than they do.
+                if let Some(name) = cursor.short_text() {
+                    self.sinks.name.take_whole(name);
+                    self.begin_value(value, shape);
+                }
             }
         }
         Ok(cursor.at)
+    }
+
+    /// The name was read, the value comes.
+    fn begin_value(&mut self, value: Value, shape: Shape) {
+        if let Value::Stream(layout) = value {
+            self.stream = Stream::new(layout);
+        }
+        self.sinks.collector.start(shape);
+        self.state = State::Value(value);
+        self.signal = Signal::Begin;
     }
 
     fn start_record(&mut self) {
@@ -376,9 +392,7 @@ impl Walk {
             State::Value(value) => self.value_string_done(value)?,
             State::Key => {
                 let (_, value, shape) = Value::of(self.opcode, self.version)?;
-                self.sinks.collector.start(shape);
-                self.state = State::Value(value);
-                self.signal = Signal::Begin;
+                self.begin_value(value, shape);
             }
             State::AuxiliaryName => self.state = State::AuxiliaryValue,
             State::AuxiliaryValue => {
@@ -464,35 +478,55 @@ impl Walk {
         Ok(cursor.at)
     }
 
-    /// Hashes the record: kind, database, expiry, metadata, name, content, count.
+    /// Writes the record in canonical form: kind, database, expiry, metadata, name, content, count.
     pub(super) fn finish_record(&mut self) -> Result<(), Stop> {
-        self.collected = self.sinks.collector.finish()?;
-        let record = &mut self.record;
-        record.push_byte(self.kind.code());
-        record.push_varint(if self.kind.is_key() { self.db } else { 0 });
-        record.push_byte(u8::from(self.expires_ms.is_some()) | u8::from(self.meta.is_some()) << 1);
+        let collected = self.sinks.collector.finish()?;
+        let records = &mut self.records;
+        records.data.push(self.kind.code());
+        let (database, count) = varint(if self.kind.is_key() { self.db } else { 0 });
+        records.data.extend_from_slice(&database[..count]);
+        records.data.push(u8::from(self.expires_ms.is_some()) | u8::from(self.meta.is_some()) << 1);
         if let Some(at) = self.expires_ms {
-            record.push(&at.to_le_bytes());
+            records.data.extend_from_slice(&at.to_le_bytes());
         }
         if let Some(meta) = &self.meta {
-            record.push(meta);
+            records.data.extend_from_slice(meta);
         }
-        self.sinks.name.push_to(record);
-        match &self.collected {
+        self.sinks.name.push_to(&mut records.data);
+        let collector = &mut self.sinks.collector;
+        let digest = |records: &mut Records, tag: Tag, digest: &[u8; 32]| {
+            records.begin_content(tag);
+            records.data.extend_from_slice(digest);
+        };
+        match &collected {
             Collected::Short => {
-                record.push_byte(0);
-                record.push(&self.sinks.collector.short);
+                records.begin_content(Tag::Text);
+                records.data.extend_from_slice(&collector.short);
             }
-            Collected::Digest(digest) => {
-                record.push_byte(1);
-                record.push(digest);
-                record.push_u64(self.sinks.collector.count);
+            Collected::Ordered => {
+                records.begin_content(Tag::Ordered);
+                records.data.extend_from_slice(collector.gather.short(SHORT_MAX).unwrap_or_default());
+                collector.gather.clear();
+            }
+            Collected::TextDigest(of) => digest(records, Tag::TextDigest, of),
+            Collected::OrderedDigest(of) => digest(records, Tag::OrderedDigest, of),
+            Collected::Sum => {
+                records.begin_content(Tag::Sum);
+                records.push_sum(&mut collector.elements);
             }
         }
-        self.hash = record.finish();
+        if !matches!(collected, Collected::Short | Collected::Ordered) {
+            records.data.extend_from_slice(&collector.count.to_le_bytes());
+        }
+        records.close();
         self.signal = Signal::Entry;
         self.state = State::Opcode;
         Ok(())
+    }
+
+    /// Hashes the records that are whole and tells the hash and the content of each.
+    pub(super) fn hash_records(&mut self, tell: impl FnMut(&[u8; 32], &[u8])) {
+        self.records.hash_all(&mut self.sinks.collector.elements, tell);
     }
 
     /// After the caller has seen the record.
@@ -502,7 +536,7 @@ impl Walk {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.lzf.held_bytes() + self.sinks.held_bytes() + self.record.held_bytes() + self.meta_raw.capacity()
+        self.lzf.held_bytes() + self.sinks.held_bytes() + self.records.held_bytes() + self.meta_raw.capacity()
     }
 
     /// What the stream was inside of, for people.

@@ -5,6 +5,8 @@ use super::{Elements, Packed, Phase, SMALL, small};
 use crate::sources::redis::rdb::cursor::Cursor;
 use crate::sources::redis::rdb::error::Stop;
 
+const NOT_ITS_SIZE: &str = "an element's own size behind it in a listpack";
+
 enum Item {
     End,
     Integer(i64),
@@ -48,6 +50,7 @@ impl Packed {
     }
 }
 
+#[inline]
 fn item(cursor: &mut Cursor<'_>) -> Result<Item, Stop> {
     let first = cursor.byte()?;
     Ok(match first {
@@ -75,9 +78,12 @@ pub(super) fn int24(bytes: [u8; 3]) -> i32 {
 
 /// Reads the size of an element as it stands behind it, seven bits a byte, the highest first; it must be `size`.
 pub(super) fn check_back(cursor: &mut Cursor<'_>, size: u64) -> Result<(), Stop> {
+    // Nearly all are so short.
+    if size <= 127 {
+        return if u64::from(cursor.byte()? & 0x7f) == size { Ok(()) } else { Err(Stop::Shape(NOT_ITS_SIZE)) };
+    }
     // The limits are the format's own: 16383 takes three bytes.
     let count = match size {
-        0..=127 => 1,
         128..=16_382 => 2,
         16_383..=2_097_150 => 3,
         2_097_151..=268_435_454 => 4,
@@ -87,5 +93,5 @@ pub(super) fn check_back(cursor: &mut Cursor<'_>, size: u64) -> Result<(), Stop>
     for byte in cursor.take(count)? {
         says = says << 7 | u64::from(byte & 0x7f);
     }
-    if says == size { Ok(()) } else { Err(Stop::Shape("an element's own size behind it in a listpack")) }
+    if says == size { Ok(()) } else { Err(Stop::Shape(NOT_ITS_SIZE)) }
 }

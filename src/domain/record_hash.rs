@@ -13,8 +13,8 @@ use blake3::platform::{MAX_SIMD_DEGREE, Platform};
 const BLOCK: usize = 64;
 /// Up to so many blocks are one chunk of BLAKE3's tree; longer records have parallelism of their own.
 const BLOCKS_MAX: usize = 16;
-/// How many records are hashed before they are handed on.
-pub(super) const RUN: usize = 2048;
+/// At most so many records are hashed by one call.
+pub const RUN: usize = 2048;
 
 /// BLAKE3 paper, table 3: flags of a chunk's first and last block, and of the last block of a whole input.
 const CHUNK_START: u8 = 1;
@@ -30,19 +30,19 @@ const PADDING: [u8; BLOCK] = {
 };
 
 /// What follows a record of `bytes` bytes before it is hashed: 1 to 64 bytes.
-pub(super) fn padding(bytes: u64) -> &'static [u8] {
+pub fn padding(bytes: u64) -> &'static [u8] {
     let over = usize::try_from(bytes % BLOCK as u64).expect("below 64");
     &PADDING[..BLOCK - over]
 }
 
 /// The hash of one record.
-pub(super) fn record_hash(record: &[u8]) -> [u8; 32] {
+pub fn record_hash(record: &[u8]) -> [u8; 32] {
     *blake3::Hasher::new().update(record).update(padding(record.len() as u64)).finalize().as_bytes()
 }
 
 /// Hashes runs of records; its buffers are reused.
 #[derive(Debug)]
-pub(super) struct RecordHashes {
+pub struct RecordHashes {
     platform: Platform,
     /// Padded records of equal length, one behind the other.
     padded: Vec<u8>,
@@ -51,8 +51,14 @@ pub(super) struct RecordHashes {
     hashes: Vec<[u8; 32]>,
 }
 
+impl Default for RecordHashes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RecordHashes {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             platform: Platform::detect(),
             padded: vec![0; MAX_SIMD_DEGREE * BLOCKS_MAX * BLOCK],
@@ -62,7 +68,7 @@ impl RecordHashes {
     }
 
     /// The hashes, in order, of the at most [`RUN`] records that lie in `data` back to back from `start`, up to `ends`.
-    pub(super) fn run(&mut self, data: &[u8], start: usize, ends: &[u32]) -> &[[u8; 32]] {
+    pub fn run(&mut self, data: &[u8], start: usize, ends: &[u32]) -> &[[u8; 32]] {
         debug_assert!(ends.len() <= RUN, "indices are 16 bits");
         self.hashes.clear();
         self.hashes.resize(ends.len(), [0; 32]);
