@@ -218,7 +218,9 @@ proptest! {
             prop_assert_eq!(&again, &read);
             for part in &read.parts {
                 let total: u64 = part.extents.iter().map(|extent| extent.length).sum();
-                prop_assert_eq!(total, part.fingerprint.bytes);
+                // Nothing is stored of a digest, whatever it says that it was computed of.
+                let stored = if part.shape == Shape::Digest { 0 } else { part.fingerprint.bytes };
+                prop_assert_eq!(total, stored);
                 prop_assert!(!part.name.as_str().split('/').any(|c| c.is_empty() || c.starts_with('.')));
             }
         }
