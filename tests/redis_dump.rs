@@ -36,7 +36,7 @@ fn source(url: &str, extra: &str) -> Box<dyn lifeboat::sources::Source> {
 }
 
 /// Dumps with the job's extra lines; the parts only when the dump may be committed.
-async fn try_dump(url: &str, extra: &str) -> (Result<SourceRecord, SourceError>, Option<Parts>) {
+pub(crate) async fn try_dump(url: &str, extra: &str) -> (Result<SourceRecord, SourceError>, Option<Parts>) {
     let sink = CollectingSink::default();
     let shared: Arc<dyn PartSink> = Arc::new(sink.clone());
     let result = source(url, extra).dump(&context(), shared).await;
@@ -389,7 +389,7 @@ async fn a_server_that_dies_in_the_middle_leaves_nothing_to_commit() {
     assert!(matches!(refused, Err(SourceError::Unreachable { .. })), "{refused:?}");
 }
 
-async fn preflight(url: &str, extra: &str) -> Preflight {
+pub(crate) async fn preflight(url: &str, extra: &str) -> Preflight {
     source(url, extra).preflight(&context()).await.unwrap()
 }
 
@@ -440,7 +440,7 @@ async fn a_user_with_three_permissions_is_enough_and_told_what_is_not_known() {
     assert!(matches!(error, SourceError::Refused { .. }) && !error.to_string().contains("hunter2"), "{error}");
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -64,7 +64,13 @@ impl TestRedis {
         if let Some(user) = user::server_user() {
             command.uid(user.uid).gid(user.gid);
         }
-        command.args(["-c", GUARD, "guard"]).arg(program()).arg(self.root.path().join("redis.conf"));
+        let config = self.root.path().join("redis.conf");
+        command.args(["-c", GUARD, "guard"]).arg(program()).arg(&config);
+        if self.settings.iter().any(|line| line.starts_with("sentinel ")) {
+            // It writes what it finds out into its configuration.
+            user::give(&config, user::server_user().as_ref()).unwrap();
+            command.arg("--sentinel");
+        }
         command.env("LOG", self.log_file()).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let mut guard = command.spawn().unwrap();
         let start = Instant::now();
