@@ -8,7 +8,7 @@ use lifeboat::domain::progress::{Event, Progress};
 use lifeboat::domain::{Block, Fingerprint, Lane, PartName, PartSink, Shape, SinkError, SourceRecord};
 use lifeboat::sources::{Context, SourceError, registry};
 
-use crate::redis_dump::{context, loaded};
+use crate::redis_dump::{context, groups, loaded};
 use crate::support::collecting_sink::CollectingSink;
 use crate::support::redis::TestRedis;
 
@@ -71,11 +71,11 @@ fn impatient() -> TestRedis {
 }
 
 async fn dumped(
-    server: &TestRedis,
+    url: &str,
     spool: &str,
     pause: Duration,
 ) -> (Result<SourceRecord, SourceError>, CollectingSink, Vec<String>) {
-    let text = format!("type = 'redis'\nurl = \"{}\"\nspool = '{spool}'", server.url());
+    let text = format!("type = 'redis'\nurl = \"{url}\"\nspool = '{spool}'");
     let source = registry::kind("redis").unwrap().configure(&Section::from_text(&text).unwrap()).unwrap();
     let (sink, warnings) = (CollectingSink::default(), Arc::new(Warnings::default()));
     let work = tempfile::tempdir().unwrap();
@@ -90,13 +90,13 @@ async fn dumped(
 async fn a_target_that_stands_still_longer_than_the_server_bears_needs_the_spool() {
     let server = impatient();
     let pause = Duration::from_secs(9);
-    let (result, sink, _) = dumped(&server, "0", pause).await;
+    let (result, sink, _) = dumped(&server.url(), "0", pause).await;
     let error = format!("{:?}", result.unwrap_err());
     assert!(error.contains("of the RDB") && error.contains("client-output-buffer-limit"), "{error}");
     assert!(sink.committed().is_none(), "half an RDB is no backup");
 
     let begun = Instant::now();
-    let (result, sink, warned) = dumped(&server, "1GiB", pause).await;
+    let (result, sink, warned) = dumped(&server.url(), "1GiB", pause).await;
     result.unwrap();
     assert!(begun.elapsed() >= pause, "the target was slow");
     assert_eq!(warned, Vec::<String>::new());
@@ -108,12 +108,42 @@ async fn a_target_that_stands_still_longer_than_the_server_bears_needs_the_spool
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spool_that_is_full_makes_the_server_wait_and_says_so() {
     let server = impatient();
-    let (result, sink, warned) = dumped(&server, "2MiB", Duration::from_secs(1)).await;
+    let (result, sink, warned) = dumped(&server.url(), "2MiB", Duration::from_secs(1)).await;
     result.unwrap();
     assert!(sink.committed().is_some());
     assert_eq!(warned.len(), 1, "{warned:?}");
     assert!(warned[0].contains("the spool is full with 2.00 MiB: the server waits"), "{warned:?}");
     // Too small for a pause that the server does not bear.
-    let (result, sink, warned) = dumped(&server, "2MiB", Duration::from_secs(9)).await;
+    let (result, sink, warned) = dumped(&server.url(), "2MiB", Duration::from_secs(9)).await;
     assert!(result.is_err() && sink.committed().is_none() && warned.len() == 1, "{warned:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_expire_while_they_are_dumped_are_in_the_backup_as_they_were_at_its_moment() {
+    let server = impatient();
+    let soon = "for key = 1, 100 do redis.call('SET', 'soon:' .. key, key, 'PX', 3000) end";
+    server.cli(&["EVAL", soon, "0"]);
+    let (result, sink, _) = dumped(&server.url(), "1GiB", Duration::from_secs(5)).await;
+    let (record, parts) = (result.unwrap(), sink.committed().expect("a whole dump"));
+    assert_eq!(server.cli(&["DBSIZE"]), KEYS.to_string(), "they have expired meanwhile");
+    let all = (KEYS + 100).to_string();
+    assert_eq!(groups(&record, &parts)["db0/string"].records.to_string(), all);
+    assert_eq!(loaded(&parts["rdb"].data).cli(&["DBSIZE"]), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_restarts_while_it_is_dumped_leaves_no_backup_and_the_next_one_succeeds() {
+    let mut server = impatient();
+    let url = server.url();
+    let dump = tokio::spawn(async move { dumped(&url, "0", Duration::from_secs(2)).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.kill();
+    server.resume();
+    let (result, sink, _) = dump.await.unwrap();
+    let error = format!("{:?}", result.unwrap_err());
+    assert!(error.contains("of the RDB"), "{error}");
+    assert!(sink.committed().is_none(), "half an RDB is no backup");
+    server.cli(&["SET", "after", "1"]);
+    let (result, sink, _) = dumped(&server.url(), "0", Duration::ZERO).await;
+    assert_eq!(groups(&result.unwrap(), &sink.committed().unwrap())["db0/string"].records, 1);
 }
