@@ -40,8 +40,8 @@ fmt: ## Format the sources
 deny: ## Licences, banned crates, sources, advisories
 	@scripts/deny.sh
 
-bench: deps ## Measure against pg_dump, zstd, age, restic and borg
-	cargo build --locked --release
+bench: deps ## Measure against pg_dump, zstd, age, restic, borg and redis-cli
+	cargo build --locked --release --bins --example rdb_speed
 	benches/bench.sh
 
 ci: ## What the CI runs

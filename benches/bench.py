@@ -15,6 +15,7 @@ import tempfile
 
 import generate
 import measure
+import redis_rows
 from cluster import Cluster
 
 MIB = 1 << 20
@@ -57,8 +58,8 @@ class Table:
 class Lifeboat:
     """One installation: a configuration, its state and its targets."""
 
-    def __init__(self, binary, home, url, targets, job="bench"):
-        self.binary, self.home, self.job = binary, home, job
+    def __init__(self, binary, home, url, targets, job="bench", kind="postgres"):
+        self.binary, self.home, self.job, self.kind = binary, home, job, kind
         self.targets = [home / f"target-{n + 1}" for n in range(targets)]
         self.url = url
         self.wipe()
@@ -76,7 +77,7 @@ class Lifeboat:
             *(f'[targets.{path.name}]\ntype = "directory"\npath = "{path.name}"' for path in self.targets),
         ]
         (self.home / "lifeboat.toml").write_text("\n".join(lines) + "\n")
-        (self.home / "jobs" / f"{self.job}.toml").write_text(f'[source]\ntype = "postgres"\nurl = "{self.url}"\n')
+        (self.home / "jobs" / f"{self.job}.toml").write_text(f'[source]\ntype = "{self.kind}"\nurl = "{self.url}"\n')
 
     def run(self, *args):
         command = [self.binary, "-c", self.home / "lifeboat.toml", "--no-input", *args]
@@ -157,13 +158,33 @@ def mebibytes(value):
     return f"{value / MIB:.0f} MiB"
 
 
+class Show:
+    """How values are written."""
+
+    seconds, size, mebibytes = staticmethod(seconds), staticmethod(size), staticmethod(mebibytes)
+
+
 class Bench:
+    peak_max = PEAK_MAX
+
     def __init__(self, options, home):
         self.options, self.home, self.table = options, home, Table()
         self.rounds = options.rounds
         self.backup_peaks, self.restore_peaks = [], []
 
     def run(self):
+        if self.options.only in (None, "postgres"):
+            self.postgres()
+        if self.options.only in (None, "redis") and not self.options.reference_only:
+            self.redis()
+
+    def redis(self):
+        def installed(name, url):
+            return Lifeboat(self.options.lifeboat, self.home / name, url, 1, kind="redis")
+
+        redis_rows.rows(self, installed, say, Show)
+
+    def postgres(self):
         with Cluster(self.home, "source") as self.source:
             self.source.create("bench")
             say("generating ...")
@@ -347,12 +368,14 @@ def main():
     here = pathlib.Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description="Measures Lifeboat against the standard tools.")
     parser.add_argument("--lifeboat", type=pathlib.Path, default=here.parent / "target/release/lifeboat")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full 3.2 million rows")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full 3.2 million rows and 5 million keys")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs for each ratio")
     parser.add_argument("--reference-only", action="store_true", help="time the other tools alone")
+    parser.add_argument("--only", choices=("postgres", "redis"), help="rows of one kind of source")
     parser.add_argument("--folder", type=pathlib.Path, help="work below this folder instead of the temporary one")
     options = parser.parse_args()
     options.lifeboat = options.lifeboat.resolve()
+    options.rdb_speed = options.lifeboat.parent / "examples/rdb_speed"
     if not options.reference_only and not options.lifeboat.exists():
         raise SystemExit(f"there is no `{options.lifeboat}`: run `cargo build --release`, or pass `--reference-only`")
     if options.scale < 1:

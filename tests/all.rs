@@ -28,6 +28,8 @@ mod redis_mutations;
 mod redis_rdb;
 mod redis_restore;
 mod redis_restore_test;
+mod redis_sentinel;
+mod redis_spool;
 mod redis_wire;
 mod report;
 mod scratch;

@@ -22,7 +22,7 @@ async fn server() -> (Server, Place) {
 }
 
 async fn ask(place: &Place, text: &str) -> CheckResult {
-    let check = checks::configure(&Section::from_text(text).unwrap()).unwrap();
+    let check = checks::configure(&Section::from_text(text).unwrap(), "postgres").unwrap();
     let instant = "2026-11-21T12:00:00Z".parse().unwrap();
     let restored = Restored { place, database: Some("postgres"), instant };
     run_checks(&[check], &restored).await.pop().unwrap()

@@ -205,12 +205,18 @@ fn checks_by_command_hold_or_fail_the_test_and_never_write() {
         ("command = 'LLEN text'\nmin = 0", "WRONGTYPE"),
         ("command = 'NONSENSE'\nmin = 0", "unknown command"),
         ("command = 'GET text'\nmax_age = '1h'", "value"),
-        ("sql = 'select 1'\nmin = 0", "connecting to unix://"),
     ] {
         installation.write_job("job", &[source.clone(), check(lines)].concat());
         let ran = installation.run(&["restore-test", "--json"]);
         assert_eq!(ran.code, 4, "{lines}: {}\n{}", ran.stdout, ran.stderr);
         assert!(ran.stdout.contains(says), "{lines}: {}", ran.stdout);
+    }
+    // What a Redis cannot be asked is refused where it is written, before anything runs.
+    installation.write_job("job", &[source, check("sql = 'select 1'\nmin = 0")].concat());
+    for verb in [&["config", "check"][..], &["restore-test"]] {
+        let ran = installation.run(verb);
+        assert_eq!(ran.code, 2, "{verb:?}: {}\n{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("job.toml:") && ran.stderr.contains("`command = "), "{}", ran.stderr);
     }
 }
 

@@ -190,6 +190,57 @@ fn all_bad() -> ReportModel {
     model
 }
 
+/// A Redis as its own people speak of it.
+fn queues() -> JobReport {
+    let held = CheckResult {
+        check: "`LLEN queue:default`".into(),
+        expected: "<= 100000".into(),
+        actual: "12".into(),
+        held: true,
+    };
+    let seen = Evidence {
+        groups: 7,
+        rows: 12_000,
+        bytes: 3 << 20,
+        engine_counts: 7,
+        checks: vec![held],
+        ..Evidence::default()
+    };
+    let mut queues = job(
+        "queues",
+        &["b2-eu", "nas"],
+        &[("b2-eu", Verdict::Proven { evidence: seen.clone() }), ("nas", Verdict::Proven { evidence: seen })],
+    );
+    queues.kind = "redis".into();
+    queues.last_backup.as_mut().unwrap().rows = 1;
+    queues
+}
+
+#[test]
+fn postgres_and_redis_stand_side_by_side_each_in_its_own_words() {
+    let both = [("b2-eu", proven()), ("nas", proven())];
+    let model = model(vec![job("social", &["b2-eu", "nas"], &both), queues()]);
+    let html = render(&model, "html".parse().unwrap());
+    let (postgres, redis) = html.split_once("queues <small>redis</small>").expect("a section for each job, in order");
+    let postgres = postgres.split_once("social <small>postgres</small>").unwrap().1;
+    assert!(
+        postgres.contains("42 tables, 1\u{202f}234\u{202f}567 rows, 310 catalog objects, 1 check compared"),
+        "{postgres}"
+    );
+    assert!(postgres.contains("Tables, by fingerprint") && !postgres.contains("keys"));
+    assert!(redis.contains("7 groups of keys, 12\u{202f}000 keys, 1 check compared"), "{redis}");
+    assert!(redis.contains("310 MiB, 1 key<") && redis.contains("Groups of keys, by fingerprint"), "{redis}");
+    for other in ["rows", "Rows", "table<", "Tables", "atalog"] {
+        assert!(!redis.contains(other), "{other}: {redis}");
+    }
+    let markdown = render(&model, "md".parse().unwrap());
+    let redis = markdown.split_once("## queues (redis)").unwrap().1;
+    assert!(
+        redis.contains("310 MiB read, 1 key, ") && !redis.contains(" rows") && !redis.contains("tables"),
+        "{redis}"
+    );
+}
+
 fn answer_to(jobs: Vec<JobReport>) -> Answer {
     answer(&model(jobs))
 }

@@ -55,7 +55,7 @@ pub fn check_rooms(config: &Config) -> Result<(), OperationError> {
             operations::session::kind(&job.kind).and_then(|kind| Ok(kind.configure(&job.source).map(drop)?));
         mistakes.extend(configured.err().map(|error| error.what));
         let checks = job.restore_test.iter().flat_map(|policy| &policy.checks);
-        mistakes.extend(checks.filter_map(|check| Some(proof::checks::configure(check).err()?.rendered)));
+        mistakes.extend(checks.filter_map(|check| Some(proof::checks::configure(check, &job.kind).err()?.rendered)));
     }
     for section in config.targets.values() {
         mistakes.extend(targets::registry::check(section).err().map(|error| error.rendered));

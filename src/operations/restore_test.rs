@@ -157,8 +157,8 @@ pub(super) async fn settle(
     request: &Request,
 ) -> Result<(Vec<OpenTarget>, Vec<Box<dyn Check>>), OperationError> {
     let policy = job.restore_test.clone().unwrap_or_default();
-    let checks =
-        policy.checks.iter().map(checks::configure).collect::<Result<Vec<_>, _>>().map_err(OperationError::from)?;
+    let checks = policy.checks.iter().map(|check| checks::configure(check, &job.kind));
+    let checks = checks.collect::<Result<Vec<_>, _>>().map_err(OperationError::from)?;
     let names = match (&request.from[..], &policy.from[..]) {
         ([], []) => job.backup.targets.clone(),
         ([], from) | (from, _) => from.to_vec(),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::JobAnswer;
 use super::html_marks::{gap_list, mark, standing};
 use super::model::{BackupLine, Cell, CopyState, JobReport, Outcome, RunLine, TestLine};
-use super::wording::{RUNS_SHOWN_MAX, count, measured, minute, span_up, summary};
+use super::wording::{RUNS_SHOWN_MAX, Words, capital, count, measured, minute, plural, span_up, summary, words};
 use crate::domain::verdict::CheckResult;
 use crate::domain::{Evidence, Verdict, human_bytes};
 
@@ -18,7 +18,7 @@ pub(super) fn job_section(job: &JobReport, answer: &JobAnswer) -> Markup {
                 dd { (objective(answer.lose_secs, job.objectives.rpo_secs, answer.rpo_met)) }
                 dt { "Would need about" }
                 dd { (objective(answer.need_secs, job.objectives.rto_secs, answer.rto_met)) }
-                (backup_facts(job.last_backup.as_ref()))
+                (backup_facts(&job.kind, job.last_backup.as_ref()))
             }
             @if let Some(backup) = &job.last_backup { (copies(backup)) }
             @if !job.targets.is_empty() {
@@ -49,7 +49,7 @@ fn objective(seen: Option<u64>, limit: Option<u64>, met: Option<bool>) -> Markup
     }
 }
 
-fn backup_facts(backup: Option<&BackupLine>) -> Markup {
+fn backup_facts(kind: &str, backup: Option<&BackupLine>) -> Markup {
     let Some(backup) = backup else {
         return html! { dt { "Last backup" } dd { (mark("bad", "✗", "none")) } };
     };
@@ -57,7 +57,7 @@ fn backup_facts(backup: Option<&BackupLine>) -> Markup {
         dt { "Last backup" }
         dd { "begun " (minute(backup.at)) ", took " (measured(backup.duration_ms)) ", snapshot " span.id { (backup.snapshot) } }
         dt { "Read" }
-        dd { (human_bytes(backup.bytes_read)) ", " (count(backup.rows)) " rows" }
+        dd { (human_bytes(backup.bytes_read)) ", " (plural(backup.rows, words(kind).rows)) }
         dt { "New bytes stored" }
         dd { (human_bytes(backup.bytes_stored)) }
         @if backup.instants.len() > 1 {
@@ -105,7 +105,7 @@ fn evidence(cell: &Cell<'_>) -> Markup {
             div {
                 (test_facts(test))
                 @if let Verdict::Proven { evidence } | Verdict::Failed { evidence, .. } = &test.verdict {
-                    (compared(evidence))
+                    (compared(evidence, words(&cell.job.kind)))
                     @if !evidence.checks.is_empty() { (checks(&evidence.checks)) }
                 }
             }
@@ -131,17 +131,18 @@ fn test_facts(test: &TestLine) -> Markup {
     }
 }
 
-fn compared(evidence: &Evidence) -> Markup {
+fn compared(evidence: &Evidence, words: Words) -> Markup {
+    let [groups, rows] = [words.groups[1], words.rows[1]];
     html! {
         h4 { "Found equal" }
         div.scroll { table.narrow {
             thead { tr { th { "What" } th.num { "How many" } } }
             tbody {
-                tr { td { "Tables, by fingerprint" } td.num { (count(evidence.groups)) } }
-                tr { td { "Rows in them" } td.num { (count(evidence.rows)) } }
+                tr { td { (capital(groups)) ", by fingerprint" } td.num { (count(evidence.groups)) } }
+                tr { td { (capital(rows)) " in them" } td.num { (count(evidence.rows)) } }
                 tr { td { "Bytes in them" } td.num { (human_bytes(evidence.bytes)) } }
-                tr { td { "Tables whose rows the server counted to the same number" } td.num { (count(evidence.engine_counts)) } }
-                tr { td { "Catalog objects" } td.num { (count(evidence.objects)) } }
+                tr { td { (capital(groups)) " whose " (rows) " the server counted to the same number" } td.num { (count(evidence.engine_counts)) } }
+                @if words.has_catalog { tr { td { "Catalog objects" } td.num { (count(evidence.objects)) } } }
                 @for (kind, number) in &evidence.objects_by_kind {
                     tr { td.soft { "of these, " (kind) } td.num.soft { (count(*number)) } }
                 }

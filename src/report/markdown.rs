@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::model::{Cell, CopyState, JobReport, Outcome, ReportModel};
 use super::wording::{
-    MISMATCHES_SHOWN_MAX, RUNS_SHOWN_MAX, backup_command, copy_troubles, count, measured, minute, next_command,
-    sentence, span_up, standing_mark, standing_word, summary,
+    MISMATCHES_SHOWN_MAX, RUNS_SHOWN_MAX, backup_command, copy_troubles, count, measured, minute, next_command, plural,
+    sentence, span_up, standing_mark, standing_word, summary, words,
 };
 use super::{JobAnswer, Rendering};
 use crate::domain::{Gap, Verdict, human_bytes};
@@ -145,11 +145,11 @@ fn job_section(page: &mut Page, job: &JobReport, answer: &JobAnswer) {
         Some(backup) => {
             writeln!(
                 facts,
-                "- Last backup: `{}`, begun {}, {} read, {} rows, {} new stored, {}",
+                "- Last backup: `{}`, begun {}, {} read, {}, {} new stored, {}",
                 backup.snapshot,
                 minute(backup.at),
                 human_bytes(backup.bytes_read),
-                count(backup.rows),
+                plural(backup.rows, words(&job.kind).rows),
                 human_bytes(backup.bytes_stored),
                 measured(backup.duration_ms)
             )

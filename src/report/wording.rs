@@ -90,21 +90,39 @@ pub(super) fn summary(cell: &Cell<'_>) -> String {
         Some(Verdict::Unproven { reason }) => reason_text(reason),
         Some(Verdict::Failed { mismatches, .. }) if mismatches.len() == 1 => "1 thing differs".to_owned(),
         Some(Verdict::Failed { mismatches, .. }) => format!("{} things differ", count(mismatches.len() as u64)),
-        Some(Verdict::Proven { evidence }) => evidence_text(evidence),
+        Some(Verdict::Proven { evidence }) => evidence_text(evidence, words(&cell.job.kind)),
     }
 }
 
-pub(super) fn evidence_text(evidence: &Evidence) -> String {
-    let plural = |number: u64, one: &str, many: &str| {
-        if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number)) }
-    };
-    let mut parts = vec![
-        plural(evidence.groups, "table", "tables"),
-        plural(evidence.rows, "row", "rows"),
-        plural(evidence.objects, "catalog object", "catalog objects"),
-    ];
+/// What people who run a kind of system call what is in it: one, and many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    pub(super) groups: [&'static str; 2],
+    pub(super) rows: [&'static str; 2],
+    /// Definitions are compared, too.
+    pub(super) has_catalog: bool,
+}
+
+/// Tables and rows, unless the kind has other words.
+pub(super) fn words(kind: &str) -> Words {
+    match kind {
+        "redis" => Words { groups: ["group of keys", "groups of keys"], rows: ["key", "keys"], has_catalog: false },
+        _ => Words { groups: ["table", "tables"], rows: ["row", "rows"], has_catalog: true },
+    }
+}
+
+/// `1 row`, `12,000 rows`.
+pub(super) fn plural(number: u64, [one, many]: [&str; 2]) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number)) }
+}
+
+pub(super) fn evidence_text(evidence: &Evidence, words: Words) -> String {
+    let mut parts = vec![plural(evidence.groups, words.groups), plural(evidence.rows, words.rows)];
+    if words.has_catalog {
+        parts.push(plural(evidence.objects, ["catalog object", "catalog objects"]));
+    }
     if !evidence.checks.is_empty() {
-        parts.push(plural(evidence.checks.len() as u64, "check", "checks"));
+        parts.push(plural(evidence.checks.len() as u64, ["check", "checks"]));
     }
     format!("{} compared", parts.join(", "))
 }
@@ -120,9 +138,13 @@ pub(super) fn reason_text(reason: &Reason) -> String {
 
 /// Begins with a capital and ends with a stop.
 pub(super) fn sentence(text: &str) -> String {
+    format!("{}.", capital(text))
+}
+
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     let start: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{start}{}.", chars.as_str())
+    format!("{start}{}", chars.as_str())
 }
 
 /// What to type next about a cell that is not proven.

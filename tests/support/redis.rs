@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use lifeboat::system::user;
+
 use super::server::{Guarded, folder, output, plain};
 
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
@@ -47,8 +49,14 @@ impl TestRedis {
             writeln!(file, "{}", line.replace("{folder}", &folder.to_string())).unwrap();
         }
         let _none_left_after_a_kill = std::fs::remove_file(self.socket());
+        let config = self.root.path().join("redis.conf");
+        let is_sentinel = self.settings.iter().any(|line| line.starts_with("sentinel "));
+        if is_sentinel {
+            // It writes what it finds out into its configuration.
+            user::give(&config, user::server_user().as_ref()).unwrap();
+        }
         let server = |command: &mut std::process::Command| {
-            command.arg(program()).arg(self.root.path().join("redis.conf"));
+            command.arg(program()).arg(&config).args(is_sentinel.then_some("--sentinel"));
         };
         let socket = self.socket();
         let ready = || std::os::unix::net::UnixStream::connect(&socket).is_ok();

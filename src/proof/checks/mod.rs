@@ -41,20 +41,27 @@ pub struct Restored<'a> {
 type Configure = fn(&Section) -> Result<Box<dyn Check>, ConfigError>;
 type Schema = fn() -> schemars::Schema;
 
-/// The kinds of checks, each by the key that marks its table.
-const KINDS: [(&str, Configure, Schema); 2] = [
-    ("sql", question::configure::<Query>, question::schema::<Query>),
-    ("command", question::configure::<Command>, question::schema::<Command>),
+/// The kinds of checks, each by the key that marks its table, and the kind of source that can be asked so.
+const KINDS: [(&str, &str, Configure, Schema); 2] = [
+    ("sql", "postgres", question::configure::<Query>, question::schema::<Query>),
+    ("command", "redis", question::configure::<Command>, question::schema::<Command>),
 ];
 
 /// The JSON Schema of each kind's table, for editors.
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
-    KINDS.iter().map(|(key, _, schema)| (*key, schema())).collect()
+    KINDS.iter().map(|(key, _, _, schema)| (*key, schema())).collect()
 }
 
-/// Reads one `[[restore_test.check]]` table.
-pub fn configure(section: &Section) -> Result<Box<dyn Check>, ConfigError> {
-    if let Some((_, configure, _)) = KINDS.iter().find(|(key, ..)| section.text(key).is_some()) {
+/// Reads one `[[restore_test.check]]` table of a job whose source is of `kind`.
+pub fn configure(section: &Section, kind: &str) -> Result<Box<dyn Check>, ConfigError> {
+    if let Some((key, asks, configure, _)) = KINDS.iter().find(|(key, ..)| section.text(key).is_some()) {
+        if *asks != kind {
+            let hint = match KINDS.iter().find(|(_, asks, ..)| *asks == kind) {
+                Some((key, ..)) => format!("a job of `{kind}` is asked by `{key} = \"...\"`"),
+                None => format!("a job of `{kind}` cannot be asked anything yet"),
+            };
+            return Err(section.error_at(key, format!("`{key}` asks a `{asks}`, and the job is of `{kind}`"), hint));
+        }
         return configure(section);
     }
     let keys: Vec<String> = KINDS.iter().map(|(key, ..)| format!("`{key}`")).collect();
@@ -76,7 +83,8 @@ mod tests {
 
     fn error(text: &str) -> String {
         let section = Section::from_text(text).unwrap();
-        configure(&section).err().map(|error| error.to_string()).unwrap_or_default()
+        let kind = if text.contains("command") { "redis" } else { "postgres" };
+        configure(&section, kind).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
@@ -99,8 +107,20 @@ mod tests {
     }
 
     #[test]
+    fn a_check_of_another_engine_is_refused_where_it_is_written() {
+        for (text, kind, says) in [
+            ("sql = 'select 1'\nmin = 1", "redis", "`command = "),
+            ("command = 'DBSIZE'\nmin = 1", "postgres", "`sql = "),
+            ("command = 'DBSIZE'\nmin = 1", "files", "cannot be asked"),
+        ] {
+            let error = configure(&Section::from_text(text).unwrap(), kind).err().unwrap().to_string();
+            assert!(error.contains(says) && error.contains('^'), "{error}");
+        }
+    }
+
+    #[test]
     fn a_check_without_a_name_is_named_by_its_query() {
-        let named = |text: &str| configure(&Section::from_text(text).unwrap()).unwrap().name().to_owned();
+        let named = |text: &str| configure(&Section::from_text(text).unwrap(), "postgres").unwrap().name().to_owned();
         assert_eq!(named("sql = 'select 1'\nmin = 1"), "`select 1`");
         assert_eq!(named("sql = 'select 1'\nname = 'recent posts'\nmin = 1"), "\"recent posts\"");
     }

@@ -8,8 +8,11 @@ use serde::Deserialize;
 
 use super::pattern::Pattern;
 use super::replica::READY_LIMIT;
+use super::sentinel::Sentinels;
+use super::spool::DEFAULT_BYTES;
 use super::wire::{ConnectOptions, TlsFiles};
 use crate::config::{ConfigError, SecretRef, Section};
+use crate::domain::parse_bytes;
 
 /// `type = "redis"`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -18,11 +21,15 @@ pub struct RedisConfig {
     /// `redis`, also for Valkey.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `redis://host:port`, `rediss://host:port` for TLS, `unix:///path/redis.sock`. No password.
+    /// `redis://host:port`, `rediss://host:port` for TLS, `unix:///path/redis.sock`; or sentinels, who know where the primary is:
+    /// `redis+sentinel://host:26379,host2:26379/mymaster`. No password.
     pub url: String,
     /// The ACL user; it needs `+psync +replconf +ping`, and better `+info` too.
     pub username: Option<String>,
     pub password: Option<SecretRef>,
+    /// At the sentinels themselves, where they ask for one.
+    pub sentinel_username: Option<String>,
+    pub sentinel_password: Option<SecretRef>,
     /// PEM file of the authority that signed the server's certificate; by default the system's.
     pub tls_ca: Option<PathBuf>,
     /// PEM files of a client's certificate and its key.
@@ -45,6 +52,9 @@ pub struct RedisConfig {
     pub ready_timeout: Option<String>,
     /// How long the server may send nothing: `10m`.
     pub stall_timeout: Option<String>,
+    /// How much of what the server sends may wait on this machine's disk while a target is slow: `2GiB`. With `0` the server waits,
+    /// and may drop the connection.
+    pub spool: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -58,13 +68,17 @@ pub enum Databases {
 /// The table, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Until the sentinels were asked, its host means nothing.
     pub options: ConnectOptions,
+    pub sentinels: Option<Sentinels>,
     pub password: Option<SecretRef>,
     pub wanted: Wanted,
     pub prefer_replica: bool,
     pub allow_fuzzy: bool,
     pub fuzzy_keys_per_second: Option<u32>,
     pub ready_timeout: Duration,
+    /// 0 is none.
+    pub spool_bytes: u64,
 }
 
 /// Which keys the job is about.
@@ -94,12 +108,14 @@ impl Settings {
     pub fn of(options: ConnectOptions) -> Self {
         Self {
             options,
+            sentinels: None,
             password: None,
             wanted: Wanted::default(),
             prefer_replica: false,
             allow_fuzzy: false,
             fuzzy_keys_per_second: None,
             ready_timeout: READY_LIMIT,
+            spool_bytes: 0,
         }
     }
 }
@@ -107,8 +123,26 @@ impl Settings {
 impl RedisConfig {
     /// Checks what can be checked without a network. Relative paths start where `section` says.
     pub fn settle(self, section: &Section) -> Result<Settings, ConfigError> {
-        let mut options = ConnectOptions::parse(&self.url, None)
+        let (url, sentinels) = match Sentinels::parse(&self.url) {
+            Some(Ok((sentinels, url))) => (url, Some(sentinels)),
+            Some(Err(why)) => {
+                let hint = "write it as `redis+sentinel://host:26379,host2:26379/mymaster`";
+                return Err(section.error_at("url", format!("`url` is no URL of sentinels: {why}"), hint));
+            }
+            None => (self.url.clone(), None),
+        };
+        let mut options = ConnectOptions::parse(&url, None)
             .map_err(|error| section.error_at("url", error.to_string(), "write it as `redis://host:6379`"))?;
+        let (user, password) = (self.sentinel_username, self.sentinel_password);
+        if sentinels.is_none() && (user.is_some() || password.is_some()) {
+            let hint = "write it as `redis+sentinel://host:26379/mymaster`";
+            return Err(section.error_at("url", "`sentinel_...` is set, and `url` names no sentinels", hint));
+        }
+        if user.is_some() && password.is_none() {
+            let hint = "`sentinel_password = { file = \"/run/secrets/sentinel\" }`";
+            return Err(section.error_at("sentinel_username", "a user is named, and no password", hint));
+        }
+        let sentinels = sentinels.map(|sentinels| sentinels.logged_in(user, password));
         if options.password.is_some() {
             let hint = "write it elsewhere and point to it: `password = { file = \"/run/secrets/redis\" }`";
             return Err(section.error_at("url", "`url` holds a password", hint));
@@ -139,6 +173,13 @@ impl RedisConfig {
             Some(text) => duration(section, "ready_timeout", text)?,
             None => READY_LIMIT,
         };
+        let spool_bytes = match &self.spool {
+            Some(text) => parse_bytes(text).ok_or_else(|| {
+                let hint = "write `2GiB`, or `0` for none";
+                section.error_at("spool", format!("`spool` is `{text}`, which is no size"), hint)
+            })?,
+            None => DEFAULT_BYTES,
+        };
         let databases = match self.databases {
             // A URL that names a database means that one, as it does to any client.
             None => options.database.map(|database| vec![u64::from(database)]),
@@ -167,12 +208,14 @@ impl RedisConfig {
         let exclude_keys = self.exclude_keys.iter().map(|text| Pattern::new(text)).collect();
         Ok(Settings {
             options,
+            sentinels,
             password: self.password,
             wanted: Wanted { databases, exclude_keys },
             prefer_replica: self.prefer_replica,
             allow_fuzzy: self.allow_fuzzy,
             fuzzy_keys_per_second: self.fuzzy_keys_per_second,
             ready_timeout,
+            spool_bytes,
         })
     }
 }
@@ -211,13 +254,16 @@ mod tests {
     #[test]
     fn files_and_limits_go_where_they_belong() {
         let text = "url = 'rediss://h'\ntls_ca = '/ca.pem'\nusername = 'bk'\npassword = { env = 'X' }\n\
-                    stall_timeout = '2m'\nready_timeout = '30s'";
+                    stall_timeout = '2m'\nready_timeout = '30s'\nspool = '64MiB'";
         let settings = settle(text).unwrap();
         assert_eq!(settings.options.tls.unwrap().ca, Some("/ca.pem".into()));
         assert_eq!(settings.options.user.as_deref(), Some("bk"));
         assert_eq!(settings.options.stall_timeout, Some(Duration::from_mins(2)));
         assert_eq!(settings.ready_timeout, Duration::from_secs(30));
+        assert_eq!(settings.spool_bytes, 64 << 20);
         assert!(settle("url = 'rediss://h'").unwrap().options.tls.is_some());
+        let spool = |text: &str| settle(&format!("url = 'redis://h'\n{text}")).unwrap().spool_bytes;
+        assert_eq!((spool(""), spool("spool = '0'")), (DEFAULT_BYTES, 0));
     }
 
     #[test]
@@ -231,10 +277,15 @@ mod tests {
             ("url = 'redis://h'\ndatabases = 'some'", "`[0, 3]`"),
             ("url = 'redis://h'\ndatabases = []", "name at least one"),
             ("url = 'redis://h'\nstall_timeout = 'soon'", "write `30s`"),
+            ("url = 'redis+sentinel://h'", "names no service"),
+            ("url = 'redis+sentinel://u:hunter2@h/m'", "password = {"),
+            ("url = 'redis://h'\nsentinel_username = 'x'", "names no sentinels"),
+            ("url = 'redis+sentinel://h/m'\nsentinel_username = 'x'", "sentinel_password"),
+            ("url = 'redis://h'\nspool = 'much'", "`0` for none"),
             ("url = 'redis://h'\nfuzzy_keys_per_second = 0", "leave it out"),
         ] {
             let error = settle(text).unwrap_err();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(says) && !error.contains("hunter2"), "{error}");
         }
         let error = settle("url = 'redis://bk:hunter2@h'").unwrap_err();
         assert!(error.contains("password = {"), "{error}");

@@ -1,5 +1,7 @@
 //! One server's data from the wire into the repository.
 
+use std::path::Path;
+
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -7,15 +9,13 @@ use super::config::Settings;
 use super::failure;
 use super::fuzzy::{self, Walk};
 use super::nodes::Node;
-use super::reading::{self, Piece, Plan, Read};
+use super::reading::{self, Plan, Read};
 use super::replica::{self, Filled, Position, Transfer};
+use super::spool::{self, BUFFERS, Ends, Fill};
 use super::wire::WireError;
 use crate::domain::Event;
 use crate::sources::bridge::BLOCK_BYTES;
 use crate::sources::{Context, SourceError};
-
-/// Buffers between the socket and the thread that reads the RDB.
-const BUFFERS: usize = 4;
 
 /// One server, read.
 pub(super) struct Shard {
@@ -34,7 +34,7 @@ pub(super) enum Feed {
     Walk(Box<Walk>),
 }
 
-impl Feed {
+impl Fill for Feed {
     async fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<Filled, SourceError> {
         match self {
             Self::Transfer(transfer) => {
@@ -70,7 +70,9 @@ pub(super) async fn shard(
         Err(error) => return Err(failure::wire(format!("replication from {place}"), error)),
     };
     let fuzzy = matches!(feed, Feed::Walk(_));
-    let read = store(feed, plan).await?;
+    // Keys that are read one by one come as slowly as they are taken.
+    let spool_bytes = if fuzzy { 0 } else { settings.spool_bytes };
+    let read = store(feed, plan, &context.work, spool_bytes, &warn).await?;
     // A server says in its RDB when it began; a clock of ours may be another's.
     let at = read.statements.get("ctime").and_then(|secs| secs.parse().ok());
     let at = at.and_then(|secs| jiff::Timestamp::from_second(secs).ok()).map(crate::system::clock::rfc3339);
@@ -78,40 +80,18 @@ pub(super) async fn shard(
 }
 
 /// Reads the feed to its end, as fast as it comes, through a thread of its own.
-async fn store(mut feed: Feed, plan: Plan) -> Result<Read, SourceError> {
-    let (to_thread, pieces) = mpsc::channel(BUFFERS);
-    let (returned, mut emptied) = mpsc::channel(BUFFERS);
+async fn store(
+    mut feed: Feed,
+    plan: Plan,
+    folder: &Path,
+    bytes_max: u64,
+    warn: &(dyn Fn(String) + Sync),
+) -> Result<Read, SourceError> {
+    let (to_reader, pieces) = mpsc::channel(BUFFERS);
+    let (returned, emptied) = mpsc::channel(BUFFERS);
     let handle = Handle::current();
     let thread = tokio::task::spawn_blocking(move || reading::run(plan, &handle, pieces, &returned));
-    let pumped = async {
-        let mut unmade = BUFFERS;
-        loop {
-            let mut buffer = match emptied.try_recv() {
-                Ok(buffer) => buffer,
-                Err(_) if unmade > 0 => {
-                    unmade -= 1;
-                    Vec::with_capacity(BLOCK_BYTES)
-                }
-                Err(_) => match emptied.recv().await {
-                    Some(buffer) => buffer,
-                    // The thread has ended and says why.
-                    None => return Ok(()),
-                },
-            };
-            buffer.clear();
-            let filled = feed.fill(&mut buffer).await?;
-            if !buffer.is_empty() && to_thread.send(Piece::Bytes(buffer)).await.is_err() {
-                return Ok(());
-            }
-            if filled == Filled::Done {
-                // If the thread has ended, it says why.
-                drop(to_thread.send(Piece::End).await);
-                return Ok::<(), SourceError>(());
-            }
-        }
-    };
-    let pumped = pumped.await;
-    drop(to_thread);
+    let pumped = spool::pump(&mut feed, Ends { to_reader, emptied, folder, bytes_max, warn }).await;
     let read = thread.await.unwrap_or_else(|error| {
         let why = error.to_string();
         Err(SourceError::Failed { what: "reading the RDB".to_owned(), why, hint: String::new() })

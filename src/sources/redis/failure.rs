@@ -30,7 +30,10 @@ pub(super) fn wire(what: impl Into<String>, error: WireError) -> SourceError {
         WireError::Broken(_) => SourceError::Failed {
             what,
             why,
-            hint: hint("the server's log says why; it drops a reader that is slower than `repl-timeout` allows"),
+            hint: hint(
+                "the server's log says why; it drops a reader that is slower than `repl-timeout` or \
+                 `client-output-buffer-limit replica` allows: a larger `spool` lets a target be slower",
+            ),
         },
         WireError::Protocol(_) => SourceError::Failed { what, why, hint: String::new() },
         WireError::Server(error) => server(what, why, &error),

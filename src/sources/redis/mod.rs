@@ -2,7 +2,7 @@
 //!
 //! A dump is what a replica would be sent ([`replica`]), read as it streams by ([`rdb`]) and stored as it is, so that a stock server
 //! loads it. What this room must never do: write to the live server, take a transfer for whole whose end was not seen, or hold a
-//! value. Memory of one server's dump: [`dump`]'s buffers, [`reading`]'s bound and the blocks of two lanes.
+//! value. Memory of one server's dump: [`spool`]'s buffers, [`reading`]'s bound and the blocks of two lanes.
 
 pub mod config;
 mod dump;
@@ -18,8 +18,10 @@ pub mod rdb;
 mod reading;
 pub mod record;
 pub mod replica;
+mod sentinel;
 mod server;
 mod source;
+mod spool;
 mod stored;
 pub mod wire;
 

@@ -101,8 +101,7 @@ pub(super) async fn inspect(
         return Err(SourceError::Refused {
             what: what(),
             why: "it is a sentinel, which holds no data".to_owned(),
-            hint: "name one of the servers that it watches; `prefer_replica = true` finds a replica by itself"
-                .to_owned(),
+            hint: "write `redis+sentinel://host:26379/mymaster` to ask it for the primary".to_owned(),
         });
     }
     Ok((server, connection))

@@ -58,8 +58,8 @@ impl RedisSource {
         Self { names: Some(names), ..self }
     }
 
-    /// The settings with the password read.
-    async fn settings(&self) -> Result<Settings, SourceError> {
+    /// The settings with the password read, and where the primary is.
+    async fn settings(&self, context: &Context) -> Result<Settings, SourceError> {
         let mut settings = self.settings.clone();
         if let Some(reference) = &settings.password {
             let secret = reference.resolve().await.map_err(|error| SourceError::Refused {
@@ -68,6 +68,14 @@ impl RedisSource {
                 hint: String::new(),
             })?;
             settings.options.password = Some(secret);
+        }
+        if let Some(sentinels) = &settings.sentinels {
+            let told = |why: &str| {
+                let message = format!("a primary of {} is waited for: {why}", sentinels.place());
+                context.progress.event(Event::Warning { job: context.job.clone(), message });
+            };
+            settings.options =
+                sentinels.primary(&settings.options, &context.cancel, settings.ready_timeout, told).await?;
         }
         Ok(settings)
     }
@@ -126,17 +134,20 @@ impl RedisSource {
 #[async_trait]
 impl Source for RedisSource {
     fn describe(&self) -> String {
-        format!("redis {}", self.settings.options.place())
+        match &self.settings.sentinels {
+            Some(sentinels) => format!("redis {}", sentinels.place()),
+            None => format!("redis {}", self.settings.options.place()),
+        }
     }
 
     async fn preflight(&self, context: &Context) -> Result<Preflight, SourceError> {
-        let settings = self.settings().await?;
+        let settings = self.settings(context).await?;
         let (server, connection) = server::inspect(&settings.options, &context.cancel).await?;
         preflight::look(context, &settings, &server, connection).await
     }
 
     async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError> {
-        let settings = self.settings().await?;
+        let settings = self.settings(context).await?;
         let (server, mut connection) = server::inspect(&settings.options, &context.cancel).await?;
         let prefer_replica = settings.prefer_replica && !self.again;
         let found = nodes::find(&server, &mut connection, &settings.options, prefer_replica, &context.cancel).await?;
