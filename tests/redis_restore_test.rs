@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::installation::Installation;
 use crate::support::redis::TestRedis;
 use crate::support::redis_data;
+use crate::support::small_disk::on_a_small_disk;
 
 fn installation(server: &TestRedis, more: &str) -> Installation {
     Installation::of_kind("redis", &format!("url = \"{}\"", server.url()), more)
@@ -230,4 +231,21 @@ fn a_scratch_server_stays_within_its_memory_and_says_so() {
     assert_eq!(ran.code, 5, "{}\n{}", ran.stdout, ran.stderr);
     assert!(format!("{}{}", ran.stdout, ran.stderr).contains("of memory for scratch redis"), "{}", ran.stderr);
     installation.assert_no_scratch();
+}
+
+/// That scratch has no room says nothing about the backup.
+#[test]
+fn a_full_scratch_disk_leaves_a_snapshot_unproven_and_says_how_much_room_it_needs() {
+    let server = TestRedis::start();
+    redis_data::fill(&server);
+    let installation = installation(&server, "");
+    installation.back_up();
+    drop(server);
+    let scratch = installation.path("s");
+    std::fs::create_dir_all(&scratch).unwrap();
+    let ended = on_a_small_disk(&installation.command(&["restore-test"]), &scratch, 500);
+    assert_eq!(ended.code, 5, "{}", ended.all());
+    assert!(ended.all().contains("free disk in"), "{}", ended.all());
+    installation.assert_no_scratch();
+    assert_eq!(installation.restore_test()["verdict"], "proven");
 }

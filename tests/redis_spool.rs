@@ -121,9 +121,9 @@ async fn a_spool_that_is_full_makes_the_server_wait_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_expire_while_they_are_dumped_are_in_the_backup_as_they_were_at_its_moment() {
     let server = impatient();
-    let soon = "for key = 1, 100 do redis.call('SET', 'soon:' .. key, key, 'PX', 3000) end";
+    let soon = "for key = 1, 100 do redis.call('SET', 'soon:' .. key, key, 'PX', 6000) end";
     server.cli(&["EVAL", soon, "0"]);
-    let (result, sink, _) = dumped(&server.url(), "1GiB", Duration::from_secs(5)).await;
+    let (result, sink, _) = dumped(&server.url(), "1GiB", Duration::from_secs(9)).await;
     let (record, parts) = (result.unwrap(), sink.committed().expect("a whole dump"));
     assert_eq!(server.cli(&["DBSIZE"]), KEYS.to_string(), "they have expired meanwhile");
     let all = (KEYS + 100).to_string();
@@ -131,19 +131,51 @@ async fn keys_that_expire_while_they_are_dumped_are_in_the_backup_as_they_were_a
     assert_eq!(loaded(&parts["rdb"].data).cli(&["DBSIZE"]), all);
 }
 
+/// A dump that stands still while `act` happens to its server.
+async fn dumped_while(
+    server: &mut TestRedis,
+    act: impl FnOnce(&mut TestRedis),
+) -> (Result<SourceRecord, SourceError>, CollectingSink) {
+    let url = server.url();
+    let dump = tokio::spawn(async move { dumped(&url, "0", Duration::from_secs(3)).await });
+    let begun = Instant::now();
+    while !server.cli(&["INFO", "replication"]).contains("slave0:") {
+        assert!(begun.elapsed() < Duration::from_mins(1), "the dump never began");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    act(server);
+    let (result, sink, _) = dump.await.unwrap();
+    (result, sink)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_restarts_while_it_is_dumped_leaves_no_backup_and_the_next_one_succeeds() {
     let mut server = impatient();
-    let url = server.url();
-    let dump = tokio::spawn(async move { dumped(&url, "0", Duration::from_secs(2)).await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    server.kill();
-    server.resume();
-    let (result, sink, _) = dump.await.unwrap();
+    let restart = |server: &mut TestRedis| {
+        server.kill();
+        server.resume();
+    };
+    let (result, sink) = dumped_while(&mut server, restart).await;
     let error = format!("{:?}", result.unwrap_err());
-    assert!(error.contains("of the RDB"), "{error}");
+    assert!(error.contains("of the RDB") || error.contains("replication"), "{error}");
     assert!(sink.committed().is_none(), "half an RDB is no backup");
     server.cli(&["SET", "after", "1"]);
     let (result, sink, _) = dumped(&server.url(), "0", Duration::ZERO).await;
     assert_eq!(groups(&result.unwrap(), &sink.committed().unwrap())["db0/string"].records, 1);
+}
+
+/// The old primary of a failover goes on with what it has begun: its data as they were at one moment, before it lost its role.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_in_the_middle_of_a_dump_leaves_a_whole_backup_or_none() {
+    let mut server = impatient();
+    let (result, sink) = dumped_while(&mut server, |old| drop(old.cli(&["REPLICAOF", "127.0.0.1", "1"]))).await;
+    match result {
+        Ok(record) => {
+            let parts = sink.committed().expect("a whole dump");
+            assert_eq!(groups(&record, &parts)["db0/string"].records, KEYS as u64);
+            assert_eq!(loaded(&parts["rdb"].data).cli(&["DBSIZE"]), KEYS.to_string());
+        }
+        Err(error) => assert!(sink.committed().is_none(), "half an RDB is no backup: {error}"),
+    }
 }

@@ -7,28 +7,10 @@ use super::{SMALL, bulk, first_pack, midway, recovers, server_with};
 use crate::support::installation::{Installation, Outcome, contents};
 use crate::support::postgres::TestServer;
 use crate::support::server::plain;
+use crate::support::small_disk::on_a_small_disk;
 
 /// More than one pack, so that a run is under way for a while.
 const LARGE: usize = 90;
-
-/// The command, run where `folder` is a disk of so many kilobytes; then what is left half-written there is counted.
-///
-/// Where no disk may be mounted, no file may grow beyond that size.
-fn on_a_small_disk(command: &Command, folder: &Path, kilobytes: usize) -> Outcome {
-    let mut shell = plain(Path::new("unshare"));
-    let mounts = shell.args(["--mount", "true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-    let (mut shell, script) = if mounts {
-        let mut shell = plain(Path::new("unshare"));
-        shell.args(["--mount", "sh"]);
-        (shell, format!("mount -t tmpfs -o size={kilobytes}k none \"$0\"; \"$@\"; code=$?"))
-    } else {
-        (plain(Path::new("sh")), format!("trap '' XFSZ; ulimit -f {}; \"$@\"; code=$?", kilobytes * 2))
-    };
-    let count = "echo \"half-written: $(find \"$0\" -name '.part-*' | wc -l), roots: $(find \"$0\" -name '*.root' | wc -l)\" >&2";
-    shell.args(["-c", &format!("{script}; {count}; exit $code")]).arg(folder);
-    shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-    Outcome::of(shell.output().unwrap())
-}
 
 #[test]
 fn a_full_target_is_named_and_nothing_half_written_stays() {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{dump, free_port, groups, loaded, preflight};
+use crate::support::installation::{Installation, contents};
 use crate::support::redis::TestRedis;
 use crate::support::server::{output, plain};
 
@@ -62,14 +63,47 @@ async fn cluster() -> Vec<(TestRedis, u16)> {
     panic!("the cluster did not form");
 }
 
-#[tokio::test]
-async fn every_primary_of_a_cluster_is_dumped_and_the_groups_are_of_all_of_them() {
+/// Three hundred keys all over a cluster.
+async fn filled_cluster() -> Vec<(TestRedis, u16)> {
     let nodes = cluster().await;
     for number in 0..300 {
         let mut command = plain(Path::new("redis-cli"));
         command.args(["-c", "-p", &nodes[0].1.to_string(), "SET", &format!("key:{number}"), "v"]);
         output(&mut command);
     }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_proven_shard_by_shard_marked_as_such_and_restored_into_one_server() {
+    let nodes = filled_cluster().await;
+    let source = format!("url = \"redis://127.0.0.1:{}\"", nodes[2].1);
+    let installation = Installation::of_kind("redis", &source, "");
+    installation.ok(&["backup", "now", "--dry-run"]).says(&["cluster of 3 shards", "per-shard"]);
+    installation.ok(&["backup", "now"]).says(&["a single point in time", "per-shard"]);
+    drop(nodes);
+    let tested = installation.restore_test();
+    assert_eq!((&tested["verdict"], &tested["evidence"]["groups"]), (&"proven".into(), &1.into()), "{tested:#}");
+    let report = installation.path("r");
+    installation.ok(&["report", "--format", "md", "--out", report.to_str().unwrap()]);
+    let report = contents(&report).into_values().next().unwrap();
+    assert!(String::from_utf8(report).unwrap().contains("per-shard"), "the report marks it");
+    let one = TestRedis::start();
+    installation.ok(&["restore", "job", "--to", &one.url()]);
+    assert_eq!((one.cli(&["DBSIZE"]), one.cli(&["GET", "key:299"])), ("300".to_owned(), "v".to_owned()));
+
+    // One shard's file is damaged: that is no proof of the others.
+    let stored = contents(&installation.path("shelf/packs"));
+    let (file, mut bytes) = stored.into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+    installation.run(&["restore-test"]).expect(4);
+}
+
+#[tokio::test]
+async fn every_primary_of_a_cluster_is_dumped_and_the_groups_are_of_all_of_them() {
+    let nodes = filled_cluster().await;
     let url = format!("redis://127.0.0.1:{}", nodes[1].1);
     let found = preflight(&url, "").await;
     assert!(found.facts.iter().any(|fact| fact.contains("cluster of 3 shards")), "{:?}", found.facts);

@@ -12,4 +12,5 @@ pub(crate) mod redis_data;
 pub(crate) mod relay;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod small_disk;
 pub(crate) mod soundness;

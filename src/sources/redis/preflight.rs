@@ -47,6 +47,7 @@ pub(super) async fn look(
         nodes::find(server, &mut connection, &settings.options, settings.prefer_replica, &context.cancel).await?;
     if server.mode == Mode::Cluster {
         preflight.facts.push(format!("cluster of {} shards; each is of a moment of its own", found.len()));
+        preflight.gaps.extend(per_shard(found.len()));
     }
     drop(connection);
     for node in &found {
@@ -154,11 +155,21 @@ async fn permissions(
     Ok(())
 }
 
+const ONE_MOMENT: &str = "a single point in time";
+
 pub(super) fn one_moment(why: &str) -> Gap {
-    Gap {
-        what: "a single point in time".to_owned(),
-        why: format!("keys were read one by one, while they changed: {why}"),
-    }
+    Gap { what: ONE_MOMENT.to_owned(), why: format!("keys were read one by one, while they changed: {why}") }
+}
+
+/// A cluster has no moment that is the same at all its primaries.
+pub(super) fn per_shard(shards: usize) -> Option<Gap> {
+    (shards > 1).then(|| Gap {
+        what: ONE_MOMENT.to_owned(),
+        why: format!(
+            "per-shard: each of {shards} shards is of a moment of its own, and a key that moved between them meanwhile may be \
+             in both or in none"
+        ),
+    })
 }
 
 /// The refusal that a request for replication would meet, as far as it can be known without asking for it in earnest.

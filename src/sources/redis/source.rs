@@ -173,6 +173,7 @@ struct Total {
 
 fn record(settings: &Settings, server: &Server, found: &[Node], shards: &[Shard]) -> Result<SourceRecord, SourceError> {
     let (mut instants, mut gaps) = (vec![], preflight::gaps(settings));
+    gaps.extend(preflight::per_shard(shards.len()));
     let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
     let mut totals: BTreeMap<u64, Total> = BTreeMap::new();
     let mut modules: BTreeSet<String> = server.modules.iter().cloned().collect();

@@ -185,13 +185,45 @@ fn told(log: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::domain::{Fingerprint, PartReader, StoreError};
 
     #[test]
     fn an_error_quotes_the_warnings_of_the_log_and_not_its_chatter() {
         let log = "1:S 21 Nov 2026 15:11:39.4 * Ready\n1:S 21 Nov 2026 15:11:39.4 # Error condition on socket for SYNC: x\n\
                    1:S 21 Nov 2026 15:11:40.4 # Can't handle RDB format version 11\n";
         assert_eq!(told(log), "Can't handle RDB format version 11");
+    }
+
+    struct OnePart;
+
+    impl PartStore for OnePart {
+        fn names(&self) -> Vec<PartName> {
+            vec![]
+        }
+        fn fingerprint(&self, _: &PartName) -> Option<Fingerprint> {
+            None
+        }
+        fn open(&self, _: &PartName) -> Result<Box<dyn PartReader>, StoreError> {
+            Ok(Box::new(OnePart))
+        }
+    }
+
+    impl PartReader for OnePart {
+        fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
+            Ok(Some(Bytes::from_static(&[7; 4096])))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fills_while_the_file_is_written_is_no_failure_of_the_backup() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+        let error = write(Arc::new(OnePart), PartName::from_components(&["rdb"]), file).await.unwrap_err();
+        assert!(matches!(&error, SourceError::Lacks(needs) if needs[0].contains("free disk in")), "{error}");
     }
 
     #[test]
