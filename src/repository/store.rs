@@ -1,7 +1,7 @@
 //! The reading side: parts out of packs, every pack checked against its name before a byte of it is used.
 //!
 //! Memory: [`CACHED_PACKS`] decrypted packs, one pack file in flight for each reader, and for each reader one pack that it
-//! is reading and one decoded frame.
+//! is reading and [`FRAMES_KEPT`] decoded frames.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
@@ -19,6 +19,9 @@ use crate::domain::{Fingerprint, ObjectKey, PartName, PartReader, PartStore, Sha
 
 /// How many decrypted packs are kept for other readers: lanes that were written together are read together, a pack apart at most.
 pub const CACHED_PACKS: usize = 1;
+/// Decoded frames that a reader keeps. Where a few rows changed, old and new chunks alternate, each in the order in which they were
+/// written: with a frame of each at hand, neither pack is opened again for every chunk of the other.
+const FRAMES_KEPT: usize = 4;
 /// Pieces are slices of a frame, so that who queues a few of them holds a frame or two and not one for each.
 const PIECE_BYTES_MAX: u64 = 512 << 10;
 /// Decrypted content of a pack is at most this.
@@ -88,7 +91,7 @@ impl PartStore for Store {
             packs: Arc::clone(&self.packs),
             extents: part.extents.clone().into(),
             pack: None,
-            frame: None,
+            frames: VecDeque::with_capacity(FRAMES_KEPT),
         }))
     }
 }
@@ -202,8 +205,8 @@ struct Reader {
     packs: Arc<Packs>,
     extents: VecDeque<Extent>,
     pack: Option<Arc<OpenedPack>>,
-    /// The frame decoded last: neighbouring extents often lie in one.
-    frame: Option<(ContentName, FrameSpan, Bytes)>,
+    /// Decoded frames, the one used last at the end: neighbouring extents often lie in one.
+    frames: VecDeque<(ContentName, FrameSpan, Bytes)>,
 }
 
 impl PartReader for Reader {
@@ -231,11 +234,13 @@ impl PartReader for Reader {
 impl Reader {
     /// The decoded frame that holds the extent's first byte.
     fn frame_at(&mut self, extent: Extent) -> Result<(FrameSpan, Bytes), StoreError> {
-        if let Some((pack, span, raw)) = &self.frame
-            && *pack == extent.pack
-            && (span.raw_offset..span.raw_offset + span.raw_length as u64).contains(&extent.offset)
-        {
-            return Ok((*span, raw.clone()));
+        let holds = |(pack, span, _): &(ContentName, FrameSpan, Bytes)| {
+            *pack == extent.pack && (span.raw_offset..span.raw_offset + span.raw_length as u64).contains(&extent.offset)
+        };
+        if let Some(at) = self.frames.iter().rposition(holds) {
+            let (pack, span, raw) = self.frames.remove(at).expect("found just now");
+            self.frames.push_back((pack, span, raw.clone()));
+            return Ok((span, raw));
         }
         let pack = match &self.pack {
             Some(pack) if pack.name == extent.pack => Arc::clone(pack),
@@ -252,8 +257,12 @@ impl Reader {
             why: "an extent lies beyond its end".to_owned(),
         })?;
         let compressed = &pack.content[span.offset..span.offset + span.length];
+        // Room is made before the next frame is decoded.
+        if self.frames.len() == FRAMES_KEPT {
+            self.frames.pop_front();
+        }
         let raw = Bytes::from(frame::decode(key.as_str(), compressed, span.raw_length).map_err(damaged)?);
-        self.frame = Some((extent.pack, span, raw.clone()));
+        self.frames.push_back((extent.pack, span, raw.clone()));
         self.pack = Some(pack);
         Ok((span, raw))
     }

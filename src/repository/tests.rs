@@ -292,3 +292,24 @@ proptest! {
         prop_assert_eq!(bench.read(&recipe, "p").unwrap(), pieces.concat());
     }
 }
+
+#[test]
+fn a_snapshot_of_old_and_new_chunks_in_turn_is_read_without_fetching_a_pack_for_each() {
+    let bench = Bench::new();
+    let before = rows(150_000, 1);
+    let (_, first) = bench.write(&[("t", Shape::Records, before.clone())], 1);
+    let mut after = before;
+    after.iter_mut().step_by(1_500).for_each(|row| row.insert(0, b'!'));
+    let (recipe, second) = bench.write(&[("t", Shape::Records, after.clone())], 1);
+    let extents = recipe.parts[0].extents.len();
+    assert!(extents > 100, "{extents} extents are not in turn");
+    let store = bench.store(&recipe);
+    let mut reader = store.open(&PartName::from_components(&["t"])).unwrap();
+    let mut content = vec![];
+    while let Some(piece) = reader.next_piece().unwrap() {
+        content.extend_from_slice(&piece);
+    }
+    assert!(content == after.concat());
+    let (fetched, stored) = (store.fetched_bytes(), first + second);
+    assert!(fetched <= 4 * stored, "{fetched} bytes were fetched of {stored}");
+}
