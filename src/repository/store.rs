@@ -1,7 +1,7 @@
 //! The reading side: parts out of packs, every pack checked against its name before a byte of it is used.
 //!
-//! Memory: [`CACHED_PACKS`] decrypted packs, one pack file in flight for each reader, and for each reader one pack that it
-//! is reading and [`FRAMES_KEPT`] decoded frames.
+//! Memory: [`CACHED_PACKS`] decrypted packs, one that is being decrypted, one pack file in flight for each reader, and for each
+//! reader one pack that it is reading and [`FRAMES_KEPT`] decoded frames.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
@@ -45,7 +45,16 @@ impl Store {
     pub fn with_epochs(recipe: &Recipe, epochs: Vec<Identities>, fetch: Fetch) -> Self {
         let parts = recipe.parts.iter().map(|part| (part.name.clone(), part.clone())).collect();
         let state = Mutex::new(CacheState::default());
-        Self { parts, packs: Arc::new(Packs { epochs, fetches: vec![fetch], state, arrived: Condvar::new() }) }
+        Self {
+            parts,
+            packs: Arc::new(Packs {
+                epochs,
+                fetches: vec![fetch],
+                state,
+                arrived: Condvar::new(),
+                decrypting: Mutex::new(()),
+            }),
+        }
     }
 
     /// Packs that are missing or damaged where they are fetched from are fetched from there: names are content, so any copy
@@ -102,6 +111,8 @@ struct Packs {
     fetches: Vec<Fetch>,
     state: Mutex<CacheState>,
     arrived: Condvar,
+    /// Held while a pack file and its content are both in memory.
+    decrypting: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -177,6 +188,7 @@ impl Packs {
         let key = layout::pack(&name);
         let file = self.fetch(&key)?;
         let mut last = None;
+        let _one_at_a_time = self.decrypting.lock().expect("no thread panics while it holds this lock");
         for epoch in &self.epochs {
             match crypt::open(key.as_str(), &file, epoch, PACK_CONTENT_BYTES_MAX) {
                 Ok(content) => {
