@@ -32,7 +32,7 @@ pub fn check_summary(config: &Config) -> String {
     lines.join("\n")
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 

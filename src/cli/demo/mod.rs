@@ -12,6 +12,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::args::DemoArgs;
+use super::config::counted;
 use super::init::RecoveryKey;
 use super::output::Output;
 use super::progress::Reporter;
@@ -301,12 +302,12 @@ impl Demo<'_> {
                     format!("tables and groups, {} rows, {} catalog objects", evidence.rows, evidence.objects)
                 };
                 self.say(&format!(
-                    "  {:<6} from {:<7} PROVEN: {} {}, {} checks; recovered in {:.1} s",
+                    "  {:<6} from {:<7} PROVEN: {} {}, {}; recovered in {:.1} s",
                     outcome.job,
                     outcome.target.as_str(),
                     evidence.groups,
                     what,
-                    evidence.checks.len(),
+                    counted(evidence.checks.len(), "check"),
                     std::time::Duration::from_millis(outcome.measured.recovery_ms).as_secs_f64()
                 ));
             }
