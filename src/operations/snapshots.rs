@@ -306,7 +306,7 @@ pub async fn open(
         ));
     }
     let epoch = epoch_identities(target, &root, identities).await?;
-    let mut store = Store::new(&recipe, epoch, fetch(target, &root, None));
+    let mut store = Store::new(&recipe, epoch, fetch(target, &root, None)).shelved_in(session.config.state.clone());
     for other in others {
         store = store.or_from(fetch(other, &root, Some(Arc::clone(&session.progress))));
     }

@@ -90,7 +90,11 @@ pub fn open(object: &str, sealed: &[u8], keys: &Identities, plain_max: usize) ->
 }
 
 /// Decrypts as it is read; the end is authenticated by age itself.
-pub fn reader<'a>(object: &str, sealed: &'a [u8], keys: &Identities) -> Result<impl Read + 'a, RepositoryError> {
+pub fn reader<R: Read>(
+    object: &str,
+    sealed: R,
+    keys: &Identities,
+) -> Result<age::stream::StreamReader<R>, RepositoryError> {
     let decryptor = age::Decryptor::new(sealed).map_err(|why| RepositoryError::damaged(object, why))?;
     decryptor.decrypt(keys.0.iter().map(|key| &**key as &dyn age::Identity)).map_err(|why| match why {
         age::DecryptError::NoMatchingKeys | age::DecryptError::KeyDecryptionFailed => {

@@ -1,5 +1,7 @@
 //! One zstd frame: several consecutive new chunks, compressed together so that small chunks do not cost ratio.
 
+use std::io::Read;
+
 use zstd_safe::CParameter;
 
 use super::RepositoryError;
@@ -20,6 +22,11 @@ pub const FRAME_RAW_BYTES_MAX: usize = FRAME_RAW_BYTES + super::chunk::CHUNK_BYT
 const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
 /// Magic and length.
 pub const SKIPPABLE_HEADER_BYTES: usize = 8;
+
+/// What a reader accepts as one frame: content that does not compress grows by a little.
+const FRAME_BYTES_MAX: usize = FRAME_RAW_BYTES_MAX + (FRAME_RAW_BYTES_MAX >> 7) + 1024;
+/// How much of a pack is read at a time to find its frames.
+const WALK_BYTES: usize = 256 << 10;
 
 /// Compresses frames with one reused context into one reused buffer.
 pub struct Compressor {
@@ -70,29 +77,96 @@ pub struct FrameSpan {
     pub raw_length: usize,
 }
 
-/// Walks the frames of a pack's compressed content without decoding them. Skippable frames are passed over.
-pub fn spans(object: &str, content: &[u8]) -> Result<Vec<FrameSpan>, RepositoryError> {
+/// Walks the frames of a pack's compressed content without decoding them, one frame in memory at a time. Skippable frames are
+/// passed over.
+pub fn spans(object: &str, content: impl Read) -> Result<Vec<FrameSpan>, RepositoryError> {
     let damaged = |why: &str| RepositoryError::damaged(object, why);
+    let mut content = Window { content, bytes: vec![], from: 0, ended: false };
     let mut spans = vec![];
     let (mut offset, mut raw_offset) = (0, 0);
-    while offset < content.len() {
-        let rest = &content[offset..];
-        let length = zstd_safe::find_frame_compressed_size(rest)
-            .map_err(|_| damaged("it holds something that is no zstd frame"))?;
-        let skippable = rest.len() >= 4 && rest[..4] == SKIPPABLE_MAGIC.to_le_bytes();
-        if !skippable {
-            let raw_length = zstd_safe::get_frame_content_size(rest)
-                .ok()
-                .flatten()
-                .and_then(|size| usize::try_from(size).ok())
-                .filter(|size| *size <= FRAME_RAW_BYTES_MAX)
-                .ok_or_else(|| damaged("a frame states no size or one over the bound"))?;
-            spans.push(FrameSpan { offset, length, raw_offset, raw_length });
-            raw_offset += raw_length as u64;
+    loop {
+        content.fill(object, SKIPPABLE_HEADER_BYTES)?;
+        if content.rest().is_empty() {
+            return Ok(spans);
         }
+        if let Some(length) = skippable_bytes(content.rest()) {
+            content.skip(object, length)?;
+            offset += length;
+            continue;
+        }
+        let length = loop {
+            match zstd_safe::find_frame_compressed_size(content.rest()) {
+                Ok(length) => break length,
+                // A frame that goes on looks like one that is damaged, until it is longer than any.
+                Err(_) if !content.ended && content.rest().len() < FRAME_BYTES_MAX => {
+                    content.fill(object, content.rest().len() + WALK_BYTES)?;
+                }
+                Err(_) => return Err(damaged("it holds something that is no zstd frame")),
+            }
+        };
+        let raw_length = zstd_safe::get_frame_content_size(content.rest())
+            .ok()
+            .flatten()
+            .and_then(|size| usize::try_from(size).ok())
+            .filter(|size| *size <= FRAME_RAW_BYTES_MAX)
+            .ok_or_else(|| damaged("a frame states no size or one over the bound"))?;
+        spans.push(FrameSpan { offset, length, raw_offset, raw_length });
+        raw_offset += raw_length as u64;
+        content.skip(object, length)?;
         offset += length;
     }
-    Ok(spans)
+}
+
+/// How long the skippable frame is that begins here, if one does.
+fn skippable_bytes(bytes: &[u8]) -> Option<usize> {
+    let header = bytes.first_chunk::<SKIPPABLE_HEADER_BYTES>()?;
+    let [magic, content] =
+        [0, 4].map(|at| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+    (magic == SKIPPABLE_MAGIC).then(|| SKIPPABLE_HEADER_BYTES + content as usize)
+}
+
+/// What of a pack is looked at.
+struct Window<R> {
+    content: R,
+    bytes: Vec<u8>,
+    /// Where in `bytes` the next frame begins.
+    from: usize,
+    ended: bool,
+}
+
+impl<R: Read> Window<R> {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.from..]
+    }
+
+    /// Reads on until the rest has `wanted` bytes, or all that there are.
+    fn fill(&mut self, object: &str, wanted: usize) -> Result<(), RepositoryError> {
+        let missing = wanted.saturating_sub(self.rest().len());
+        if missing == 0 || self.ended {
+            return Ok(());
+        }
+        self.bytes.drain(..self.from);
+        self.from = 0;
+        let asked = missing.max(WALK_BYTES) as u64;
+        let read = self.content.by_ref().take(asked).read_to_end(&mut self.bytes);
+        self.ended = (read.map_err(|why| RepositoryError::damaged(object, why))? as u64) < asked;
+        Ok(())
+    }
+
+    fn skip(&mut self, object: &str, mut length: usize) -> Result<(), RepositoryError> {
+        loop {
+            let here = length.min(self.rest().len());
+            self.from += here;
+            length -= here;
+            if length == 0 {
+                return Ok(());
+            }
+            self.fill(object, length.min(WALK_BYTES))?;
+            if self.rest().is_empty() {
+                return Err(RepositoryError::damaged(object, "a frame claims more bytes than there are"));
+            }
+        }
+    }
 }
 
 /// Decodes one frame whose stated size `spans` has bounded.
@@ -118,7 +192,7 @@ mod tests {
             content.extend(compressor.compress(raw).unwrap());
             content.extend(padding(100));
         }
-        let spans = spans("p", &content).unwrap();
+        let spans = spans("p", &content[..]).unwrap();
         let decoded: Vec<_> = spans
             .iter()
             .map(|span| decode("p", &content[span.offset..span.offset + span.length], span.raw_length).unwrap())
@@ -130,7 +204,7 @@ mod tests {
     #[test]
     fn a_frame_that_claims_a_gigabyte_is_refused_before_it_is_decoded() {
         let bomb = zstd::bulk::compress(&vec![0; FRAME_RAW_BYTES_MAX + 1], 1).unwrap();
-        assert!(matches!(spans("p", &bomb), Err(RepositoryError::Damaged { .. })));
-        assert!(spans("p", b"not a frame at all").is_err());
+        assert!(matches!(spans("p", &bomb[..]), Err(RepositoryError::Damaged { .. })));
+        assert!(spans("p", &b"not a frame at all"[..]).is_err());
     }
 }

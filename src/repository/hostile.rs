@@ -244,7 +244,7 @@ proptest! {
     #[test]
     fn bent_frames_never_decode_to_more_than_the_bound(bends in bends()) {
         let content = bend(sample_frames(), &bends);
-        if let Ok(spans) = frame::spans("p", &content) {
+        if let Ok(spans) = frame::spans("p", &content[..]) {
             for span in spans {
                 prop_assert!(span.raw_length <= FRAME_RAW_BYTES_MAX);
                 let compressed = &content[span.offset..span.offset + span.length];
@@ -261,7 +261,7 @@ proptest! {
         prop_assert!(recipe::decode("r", &noise).is_err());
         prop_assert!(index::decode("i", &noise).is_err());
         prop_assert!(RepositoryInfo::decode(&noise).is_err());
-        let _frames_may_hide_in_noise = frame::spans("p", &noise);
+        let _frames_may_hide_in_noise = frame::spans("p", &noise[..]);
     }
 }
 
@@ -279,13 +279,13 @@ fn a_length_that_is_merely_claimed_takes_no_memory() {
     let mut claim = vec![0x28, 0xB5, 0x2F, 0xFD, 0b1110_0000];
     claim.extend((1_u64 << 62).to_le_bytes());
     claim.extend([1, 0, 0]);
-    assert!(frame::spans("p", &claim).is_err());
+    assert!(frame::spans("p", &claim[..]).is_err());
 
     // A skippable frame that claims four gigabytes.
     let mut skippable = 0x184D_2A50_u32.to_le_bytes().to_vec();
     skippable.extend(u32::MAX.to_le_bytes());
     skippable.extend([0; 100]);
-    assert!(frame::spans("p", &skippable).is_err());
+    assert!(frame::spans("p", &skippable[..]).is_err());
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod pack;
 pub mod pipeline;
 pub mod recipe;
 pub mod root;
+mod shelf;
 pub mod store;
 pub mod writer;
 

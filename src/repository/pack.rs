@@ -87,7 +87,7 @@ impl OpenPack {
         let sealed = self.writer.finish().map_err(|why| RepositoryError::local("encrypting a pack", why))?;
         let name = ContentName::of(&sealed);
         let key = layout::pack(&name);
-        let mut reader = crypt::reader(key.as_str(), &sealed, &keys.check)?;
+        let mut reader = crypt::reader(key.as_str(), &sealed[..], &keys.check)?;
         let mut check = blake3::Hasher::new();
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -165,7 +165,7 @@ mod tests {
         layout::check_content(sealed.object.key(), sealed.object.bytes()).unwrap();
         let content = crypt::open("p", sealed.object.bytes(), &Identities::single(epoch), 1 << 20).unwrap();
         assert!(content.starts_with(frame));
-        assert_eq!(frame::spans("p", &content).unwrap().len(), 2);
+        assert_eq!(frame::spans("p", &content[..]).unwrap().len(), 2);
         assert_eq!(sealed.index.chunks.len(), 2);
     }
 }

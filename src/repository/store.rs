@@ -1,32 +1,29 @@
 //! The reading side: parts out of packs, every pack checked against its name before a byte of it is used.
 //!
-//! Memory: [`CACHED_PACKS`] decrypted packs, one that is being decrypted, one pack file in flight for each reader, and for each
-//! reader one pack that it is reading and [`FRAMES_KEPT`] decoded frames.
+//! Memory: [`FRAMES_KEPT`] decoded frames, and for each reader one pack file in flight, or one frame being decoded. Packs that were
+//! fetched lie on a shelf of their own, on disk.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::crypt::{self, Identities};
-use super::frame::{self, FrameSpan};
+use super::RepositoryError;
+use super::crypt::Identities;
+use super::frame::FrameSpan;
 use super::layout::{self, ContentName};
-use super::pack::{PACK_BYTES, PACK_FILE_BYTES_MAX};
+use super::pack::PACK_FILE_BYTES_MAX;
 use super::recipe::{Extent, PartRecord, Recipe};
-use super::{RepositoryError, frame::FRAME_RAW_BYTES_MAX};
+use super::shelf::{Shelf, ShelvedPack};
 use crate::domain::{Fingerprint, ObjectKey, PartName, PartReader, PartStore, Shape, StoreError};
 
-/// How many decrypted packs are kept for other readers: lanes that were written together are read together, a pack apart at most.
-pub const CACHED_PACKS: usize = 1;
-/// Decoded frames that a reader keeps. Where a few rows changed, old and new chunks alternate, each in the order in which they were
-/// written: with a frame of each at hand, neither pack is opened again for every chunk of the other.
-const FRAMES_KEPT: usize = 4;
+/// Decoded frames that readers share. Where a few rows changed every now and then, chunks of many packs come in turn, those of each
+/// pack in the order in which they were written: with a frame of each at hand, none is decoded twice.
+const FRAMES_KEPT: usize = 16;
 /// Pieces are slices of a frame, so that who queues a few of them holds a frame or two and not one for each.
 const PIECE_BYTES_MAX: u64 = 512 << 10;
-/// Decrypted content of a pack is at most this.
-const PACK_CONTENT_BYTES_MAX: usize = PACK_BYTES + 2 * FRAME_RAW_BYTES_MAX + (1 << 20);
-
 /// Fetches an object from wherever it is; blocking.
 pub type Fetch = Box<dyn Fn(&ObjectKey, u64) -> Result<Bytes, StoreError> + Send + Sync>;
 
@@ -44,17 +41,25 @@ impl Store {
     /// `epochs`: every epoch whose packs the snapshot may reuse.
     pub fn with_epochs(recipe: &Recipe, epochs: Vec<Identities>, fetch: Fetch) -> Self {
         let parts = recipe.parts.iter().map(|part| (part.name.clone(), part.clone())).collect();
-        let state = Mutex::new(CacheState::default());
-        Self {
-            parts,
-            packs: Arc::new(Packs {
-                epochs,
-                fetches: vec![fetch],
-                state,
-                arrived: Condvar::new(),
-                decrypting: Mutex::new(()),
-            }),
-        }
+        let packs = Packs {
+            epochs,
+            fetches: vec![fetch],
+            folder: None,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            frames: Mutex::default(),
+        };
+        Self { parts, packs: Arc::new(packs) }
+    }
+
+    /// Fetched packs wait in this folder for when a reader comes back to them; without one only the last, in memory.
+    ///
+    /// # Panics
+    /// If a part has been opened already.
+    #[must_use]
+    pub fn shelved_in(mut self, folder: PathBuf) -> Self {
+        Arc::get_mut(&mut self.packs).expect("no reader has the packs yet").folder = Some(folder);
+        self
     }
 
     /// Packs that are missing or damaged where they are fetched from are fetched from there: names are content, so any copy
@@ -96,12 +101,7 @@ impl PartStore for Store {
     fn open(&self, name: &PartName) -> Result<Box<dyn PartReader>, StoreError> {
         let part = self.parts.get(name).filter(|part| part.shape != Shape::Digest);
         let part = part.ok_or_else(|| StoreError::NoSuchPart(name.to_string()))?;
-        Ok(Box::new(Reader {
-            packs: Arc::clone(&self.packs),
-            extents: part.extents.clone().into(),
-            pack: None,
-            frames: VecDeque::with_capacity(FRAMES_KEPT),
-        }))
+        Ok(Box::new(Reader { packs: Arc::clone(&self.packs), extents: part.extents.clone().into(), frame: None }))
     }
 }
 
@@ -109,35 +109,71 @@ struct Packs {
     epochs: Vec<Identities>,
     /// Tried in this order; at least one.
     fetches: Vec<Fetch>,
-    state: Mutex<CacheState>,
+    folder: Option<PathBuf>,
+    state: Mutex<State>,
     arrived: Condvar,
-    /// Held while a pack file and its content are both in memory.
-    decrypting: Mutex<()>,
+    /// The one used last at the end.
+    frames: Mutex<VecDeque<Frame>>,
 }
 
 #[derive(Default)]
-struct CacheState {
-    /// Newest last.
-    packs: VecDeque<Arc<OpenedPack>>,
+struct State {
+    shelf: Shelf,
     /// Packs that a reader is fetching; others that need the same one wait.
     fetching: Vec<ContentName>,
     fetched_bytes: u64,
     fetching_time: Duration,
 }
 
-struct OpenedPack {
-    name: ContentName,
-    content: Vec<u8>,
-    spans: Vec<FrameSpan>,
+/// A decoded frame.
+#[derive(Clone)]
+struct Frame {
+    pack: ContentName,
+    span: FrameSpan,
+    raw: Bytes,
+}
+
+impl Frame {
+    fn holds(&self, extent: Extent) -> bool {
+        let range = self.span.raw_offset..self.span.raw_offset + self.span.raw_length as u64;
+        self.pack == extent.pack && range.contains(&extent.offset)
+    }
 }
 
 impl Packs {
-    fn get(&self, name: ContentName) -> Result<Arc<OpenedPack>, StoreError> {
+    /// The frame that holds the extent's first byte.
+    fn frame(&self, extent: Extent) -> Result<Frame, StoreError> {
+        let frames = || self.frames.lock().expect("no thread panics while it holds this lock");
+        {
+            let mut frames = frames();
+            if let Some(at) = frames.iter().rposition(|frame| frame.holds(extent)) {
+                let frame = frames.remove(at).expect("found just now");
+                frames.push_back(frame.clone());
+                return Ok(frame);
+            }
+            // Room is made before the next frame is decoded.
+            if frames.len() >= FRAMES_KEPT {
+                frames.pop_front();
+            }
+        }
+        let pack = self.pack(extent.pack)?;
+        let span = pack.frame_at(extent.offset).ok_or_else(|| StoreError::Damaged {
+            what: layout::pack(&extent.pack).to_string(),
+            why: "an extent lies beyond its end".to_owned(),
+        })?;
+        let frame = Frame { pack: extent.pack, span, raw: pack.decode(span).map_err(damaged)? };
+        let mut frames = frames();
+        // Another reader may have been as fast.
+        if !frames.iter().any(|other| other.holds(extent)) {
+            frames.push_back(frame.clone());
+        }
+        Ok(frame)
+    }
+
+    fn pack(&self, name: ContentName) -> Result<Arc<ShelvedPack>, StoreError> {
         let mut state = self.state.lock().expect("no thread panics while it holds this lock");
         loop {
-            if let Some(at) = state.packs.iter().position(|pack| pack.name == name) {
-                let pack = state.packs.remove(at).expect("found just now");
-                state.packs.push_back(Arc::clone(&pack));
+            if let Some(pack) = state.shelf.find(name) {
                 return Ok(pack);
             }
             if !state.fetching.contains(&name) {
@@ -146,10 +182,6 @@ impl Packs {
             state = self.arrived.wait(state).expect("no thread panics while it holds this lock");
         }
         state.fetching.push(name);
-        // Room is made before the next pack arrives.
-        while state.packs.len() >= CACHED_PACKS {
-            state.packs.pop_front();
-        }
         drop(state);
         let begun = Instant::now();
         let opened = self.fetch_and_open(name);
@@ -159,7 +191,7 @@ impl Packs {
         let result = opened.map(|(pack, file_bytes)| {
             let pack = Arc::new(pack);
             state.fetched_bytes += file_bytes;
-            state.packs.push_back(Arc::clone(&pack));
+            state.shelf.add(Arc::clone(&pack));
             pack
         });
         drop(state);
@@ -184,25 +216,11 @@ impl Packs {
         Err(first.expect("there is a place to fetch from"))
     }
 
-    fn fetch_and_open(&self, name: ContentName) -> Result<(OpenedPack, u64), StoreError> {
-        let key = layout::pack(&name);
-        let file = self.fetch(&key)?;
-        let mut last = None;
-        let _one_at_a_time = self.decrypting.lock().expect("no thread panics while it holds this lock");
-        for epoch in &self.epochs {
-            match crypt::open(key.as_str(), &file, epoch, PACK_CONTENT_BYTES_MAX) {
-                Ok(content) => {
-                    let spans = frame::spans(key.as_str(), &content).map_err(damaged)?;
-                    return Ok((OpenedPack { name, content, spans }, file.len() as u64));
-                }
-                Err(error @ RepositoryError::WrongKey { .. }) => last = Some(error),
-                Err(error) => return Err(damaged(error)),
-            }
-        }
-        Err(StoreError::Damaged {
-            what: key.to_string(),
-            why: last.map_or_else(|| "no key was given".to_owned(), |error| error.to_string()),
-        })
+    fn fetch_and_open(&self, name: ContentName) -> Result<(ShelvedPack, u64), StoreError> {
+        let file = self.fetch(&layout::pack(&name))?;
+        let file_bytes = file.len() as u64;
+        let pack = ShelvedPack::open(name, file, self.folder.as_deref(), &self.epochs).map_err(damaged)?;
+        Ok((pack, file_bytes))
     }
 }
 
@@ -216,9 +234,8 @@ fn damaged(error: RepositoryError) -> StoreError {
 struct Reader {
     packs: Arc<Packs>,
     extents: VecDeque<Extent>,
-    pack: Option<Arc<OpenedPack>>,
-    /// Decoded frames, the one used last at the end: neighbouring extents often lie in one.
-    frames: VecDeque<(ContentName, FrameSpan, Bytes)>,
+    /// The one read last: neighbouring extents often lie in one.
+    frame: Option<Frame>,
 }
 
 impl PartReader for Reader {
@@ -228,7 +245,7 @@ impl PartReader for Reader {
             self.extents.pop_front();
             return self.next_piece();
         }
-        let (span, raw) = self.frame_at(extent)?;
+        let Frame { span, raw, .. } = self.frame_at(extent)?;
         let from = usize::try_from(extent.offset - span.raw_offset).expect("within a frame");
         let rest = (span.raw_length - from) as u64;
         let length = rest.min(extent.length).min(PIECE_BYTES_MAX);
@@ -244,38 +261,14 @@ impl PartReader for Reader {
 }
 
 impl Reader {
-    /// The decoded frame that holds the extent's first byte.
-    fn frame_at(&mut self, extent: Extent) -> Result<(FrameSpan, Bytes), StoreError> {
-        let holds = |(pack, span, _): &(ContentName, FrameSpan, Bytes)| {
-            *pack == extent.pack && (span.raw_offset..span.raw_offset + span.raw_length as u64).contains(&extent.offset)
-        };
-        if let Some(at) = self.frames.iter().rposition(holds) {
-            let (pack, span, raw) = self.frames.remove(at).expect("found just now");
-            self.frames.push_back((pack, span, raw.clone()));
-            return Ok((span, raw));
+    fn frame_at(&mut self, extent: Extent) -> Result<Frame, StoreError> {
+        if let Some(frame) = self.frame.as_ref().filter(|frame| frame.holds(extent)) {
+            return Ok(frame.clone());
         }
-        let pack = match &self.pack {
-            Some(pack) if pack.name == extent.pack => Arc::clone(pack),
-            _ => {
-                // The old pack is let go before the new one arrives.
-                self.pack = None;
-                self.packs.get(extent.pack)?
-            }
-        };
-        let key = layout::pack(&extent.pack);
-        let at = pack.spans.partition_point(|span| span.raw_offset + span.raw_length as u64 <= extent.offset);
-        let span = *pack.spans.get(at).ok_or_else(|| StoreError::Damaged {
-            what: key.to_string(),
-            why: "an extent lies beyond its end".to_owned(),
-        })?;
-        let compressed = &pack.content[span.offset..span.offset + span.length];
-        // Room is made before the next frame is decoded.
-        if self.frames.len() == FRAMES_KEPT {
-            self.frames.pop_front();
-        }
-        let raw = Bytes::from(frame::decode(key.as_str(), compressed, span.raw_length).map_err(damaged)?);
-        self.frames.push_back((extent.pack, span, raw.clone()));
-        self.pack = Some(pack);
-        Ok((span, raw))
+        // The old one is let go before the next is decoded.
+        self.frame = None;
+        let frame = self.packs.frame(extent)?;
+        self.frame = Some(frame.clone());
+        Ok(frame)
     }
 }
