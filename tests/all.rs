@@ -9,6 +9,9 @@
 
 mod architecture;
 mod checks;
+mod command_backup;
+mod command_restore;
+mod command_restore_test;
 mod commit;
 mod config;
 mod end_to_end;

@@ -124,6 +124,7 @@ fn request(server: &TestServer, database: &str) -> LoadRequest {
         overwrite: vec![],
         programs: vec![],
         scratch: false,
+        source: None,
         dry_run: false,
     }
 }
@@ -380,6 +381,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
         overwrite: vec![],
         programs: vec![],
         scratch: true,
+        source: None,
         dry_run: false,
     };
     let report = kind.load(&context, &record, store, &load).await.unwrap();

@@ -76,6 +76,7 @@ async fn load_from(
         overwrite: own(overwrite),
         programs: vec![],
         scratch: false,
+        source: None,
         dry_run: false,
     };
     registry::kind("redis").unwrap().load(&context(), record, store, &request).await

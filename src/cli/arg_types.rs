@@ -76,7 +76,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 /// Where a restore goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// `postgres://user@host/database`, `redis://host:6379`; without a password, which [`Cli::read`] makes sure of.
+    /// `postgres://user@host/database`, `redis://host:6379`, or `command:` for the job's own `restore`; without a password, which [`Cli::read`] makes sure of.
     Server(String),
     Directory(PathBuf),
 }
@@ -85,12 +85,15 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "command:" {
+            return Ok(Self::Server(text.to_owned()));
+        }
         let Some((scheme, _)) = text.split_once("://") else {
             return if text.is_empty() { Err("an empty path".into()) } else { Ok(Self::Directory(text.into())) };
         };
         if password_variable(scheme).is_none() {
             return Err(format!(
-                "scheme `{scheme}` is not known: name a folder, `postgres://...`, `redis://...` or `unix:///...`"
+                "scheme `{scheme}` is not known: name a folder, `postgres://...`, `redis://...`, `unix:///...` or `command:`"
             ));
         }
         Ok(Self::Server(text.to_owned()))

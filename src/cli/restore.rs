@@ -48,12 +48,12 @@ pub fn selector(selector: &Choice) -> Selector {
 fn text(outcome: &RestoreOutcome, dry_run: bool) -> String {
     let verb = if dry_run { "would restore" } else { "restored" };
     let mut text = format!(
-        "{}: {verb} snapshot {} of {}: {} parts, {}, {}\n  from {}\n  to   {}\n",
+        "{}: {verb} snapshot {} of {}: {}, {}{}\n  from {}\n  to   {}\n",
         outcome.job,
         outcome.snapshot,
         outcome.of,
-        outcome.parts,
-        counted(outcome.rows, words(&outcome.kind).rows),
+        counted(outcome.parts as u64, ["part", "parts"]),
+        words(&outcome.kind).counted_first(outcome.rows),
         human_bytes(outcome.bytes),
         outcome.from,
         outcome.to

@@ -152,6 +152,10 @@ fn text(outcome: &TestOutcome) -> String {
                 Reason::Needs { needs } => format!(": this machine lacks {}\n", needs.join(", ")),
                 Reason::NothingCompared => ": there was nothing to compare\n".to_owned(),
                 Reason::Scratch { message } => format!(": {message}\n"),
+                Reason::BytesOnly { bytes } => format!(
+                    ": all {} came back as they were backed up, and nothing has tried to use them: the job has no `test`\n",
+                    human_bytes(*bytes)
+                ),
                 Reason::NotTested => ": not tested\n".to_owned(),
             });
         }
@@ -165,7 +169,10 @@ fn text(outcome: &TestOutcome) -> String {
 /// `3 tables, 120 rows, 40 catalog objects`.
 pub(super) fn equal(evidence: &Evidence, kind: &str) -> String {
     let words = words(kind);
-    let mut parts = vec![counted(evidence.groups, words.groups), counted(evidence.rows, words.rows)];
+    let mut parts = vec![counted(evidence.groups, words.groups)];
+    if words.has_rows() {
+        parts.push(counted(evidence.rows, words.rows));
+    }
     if words.has_catalog {
         parts.push(counted(evidence.objects, ["catalog object", "catalog objects"]));
     }

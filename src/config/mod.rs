@@ -22,7 +22,7 @@ pub mod value;
 
 pub use environment::Environment;
 pub use error::ConfigError;
-pub use redact::redact_text;
+pub use redact::{is_secret_key, redact_text};
 pub use resolved::{BackupPolicy, Config, Guard, Job, Keys, RestoreTestPolicy, Retention, Schedule, ScratchConfig};
 pub use schema::{RoomSchemas, SchemaOf, schema};
 pub use secret_ref::SecretRef;

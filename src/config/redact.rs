@@ -12,7 +12,7 @@ pub(super) const REFERENCE_KEYS: [&str; 4] = ["file", "env", "command", "credent
 const AGE_IDENTITY: &str = "AGE-SECRET-KEY-";
 
 /// Whether the value of a key with this name is a secret.
-pub(super) fn is_secret_key(key: &str) -> bool {
+pub fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["password", "passwd", "passphrase", "secret", "token"].iter().any(|word| key.contains(word))
         || key.ends_with("_key")

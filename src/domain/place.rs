@@ -85,9 +85,14 @@ fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
 }
 
 impl ScratchNeeds {
+    /// `postgres 15`; `a scratch folder` where no server is needed.
+    pub fn instance(&self) -> String {
+        if self.engine == "command" { "a scratch folder".to_owned() } else { format!("{} {}", self.engine, self.major) }
+    }
+
     /// One entry for each need, in the words in which a machine is said to lack it.
     pub fn describe(&self) -> Vec<String> {
-        let mut needs = vec![format!("{} {}", self.engine, self.major)];
+        let mut needs = vec![self.instance()];
         needs.extend(self.extensions.iter().map(|(name, version)| format!("extension {name} {version}")));
         needs.extend(self.locales.iter().map(|locale| format!("locale {locale}")));
         needs.extend(self.icu_locales.iter().map(|locale| format!("locale {locale} of ICU")));

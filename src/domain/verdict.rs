@@ -58,6 +58,8 @@ pub enum Reason {
     NothingCompared,
     /// The scratch instance itself broke, or a limit was reached.
     Scratch { message: String },
+    /// Every byte came back equal, and nothing has tried to use them: the job has no test.
+    BytesOnly { bytes: u64 },
     /// Never tested.
     NotTested,
 }

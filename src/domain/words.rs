@@ -8,15 +8,28 @@ pub type Noun = [&'static str; 2];
 #[derive(Debug, Clone, Copy)]
 pub struct Words {
     pub groups: Noun,
+    /// Empty where what is in a group has no name, and is not counted.
     pub rows: Noun,
     /// Definitions are compared, too.
     pub has_catalog: bool,
+}
+
+impl Words {
+    pub fn has_rows(self) -> bool {
+        !self.rows[1].is_empty()
+    }
+
+    /// `12 keys, `, before what else there is to tell; nothing where nothing is counted.
+    pub fn counted_first(self, rows: u64) -> String {
+        if self.has_rows() { format!("{}, ", counted(rows, self.rows)) } else { String::new() }
+    }
 }
 
 /// Tables and rows, unless the kind has other words.
 pub fn words(kind: &str) -> Words {
     match kind {
         "redis" => Words { groups: ["group of keys", "groups of keys"], rows: ["key", "keys"], has_catalog: false },
+        "command" => Words { groups: ["stream", "streams"], rows: ["", ""], has_catalog: false },
         _ => Words { groups: ["table", "tables"], rows: ["row", "rows"], has_catalog: true },
     }
 }
@@ -25,6 +38,7 @@ pub fn words(kind: &str) -> Words {
 pub fn records(kind: &str, group: &str) -> Noun {
     match (kind, group) {
         ("redis", "functions") => ["library", "libraries"],
+        ("command", _) => words(kind).groups,
         _ => words(kind).rows,
     }
 }
@@ -45,6 +59,8 @@ mod tests {
             assert_eq!((counted(1, words.rows).as_str(), counted(12_000, words.rows).as_str()), (one, many));
         }
         assert_eq!(counted(0, words("redis").groups), "0 groups of keys");
+        assert_eq!(words("redis").counted_first(2) + "read", "2 keys, read");
+        assert_eq!(words("command").counted_first(0) + "read", "read");
         assert_eq!(counted(2, records("redis", "functions")), "2 libraries");
         assert_eq!(counted(2, records("redis", "db0/hash")), "2 keys");
     }

@@ -22,7 +22,7 @@ use crate::proof::{
     self, FingerprintSink, GroupComparison, NamedRecords, ProofError, RowDifference, RowSide, Side, SinkResults,
 };
 use crate::scratch::Lease;
-use crate::sources::{Context, Look, SourceError, SourceKind};
+use crate::sources::{Context, HandedOver, Look, SourceError, SourceKind};
 
 /// Groups whose differing rows are counted one by one; a side of each buffers 16 KiB.
 const GROUPS_COUNTED_MAX: usize = 1_000;
@@ -71,6 +71,16 @@ pub async fn compare(restored: &Restored<'_>) -> Result<(Vec<Mismatch>, Evidence
     evidence.objects = objects.equal_by_kind.values().sum();
     evidence.objects_by_kind = objects.equal_by_kind.into_iter().collect();
     Ok((mismatches, evidence))
+}
+
+/// Compares what a kind handed to a command with what the snapshot recorded: there is no system to dump again.
+pub fn compare_handed_over(restored: &Restored<'_>, handed: &HandedOver) -> (Vec<Mismatch>, Evidence) {
+    let record = restored.record();
+    let recorded: HashMap<PartName, Fingerprint> =
+        restored.snapshot.recipe.parts.iter().map(|part| (part.name.clone(), part.fingerprint)).collect();
+    let found = handed.fingerprints.iter().cloned().collect();
+    let groups = proof::compare_groups(Side { record, fingerprints: &recorded }, Side { record, fingerprints: &found });
+    (groups.mismatches, groups.evidence)
 }
 
 /// Scratch is our own: what goes wrong there says nothing about the backup.

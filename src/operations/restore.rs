@@ -10,6 +10,7 @@ use super::session::{OpenTarget, Session, kind};
 use super::snapshots::{self, OpenSnapshot, Selector};
 use super::work::WorkFolder;
 use super::{Class, OperationError};
+use crate::config::Section;
 use crate::domain::{Block, JobName, PartName, PartStore, Place, Shape, SourceRecord, StoreError, human_bytes};
 use crate::proof::RecordHasher;
 use crate::sources::{Context, LoadReport, LoadRequest};
@@ -176,6 +177,7 @@ async fn load(
         overwrite: request.overwrite.clone(),
         programs: program_folders(session, &request.job, &snapshot.recipe.meta.source)?,
         scratch: false,
+        source: source_of(session, &request.job, &snapshot.recipe.meta.source),
         dry_run,
     };
     let record = &snapshot.recipe.meta.source;
@@ -197,6 +199,11 @@ pub fn program_folders(
     let kind = kind(&record.kind)?;
     let job = session.config.job(job).filter(|job| job.kind == record.kind);
     Ok(job.map_or_else(Vec::new, |job| kind.program_folders(&job.source)))
+}
+
+/// The job's `[source]` table, where it is still configured as what was backed up.
+pub fn source_of(session: &Session, job: &JobName, record: &SourceRecord) -> Option<Section> {
+    session.config.job(job).filter(|job| job.kind == record.kind).map(|job| job.source.clone())
 }
 
 pub fn lanes(session: &Session, job: &JobName) -> usize {

@@ -58,7 +58,7 @@ fn backup_facts(kind: &str, backup: Option<&BackupLine>) -> Markup {
         dt { "Last backup" }
         dd { "begun " (minute(backup.at)) ", took " (measured(backup.duration_ms)) ", snapshot " span.id { (backup.snapshot) } }
         dt { "Read" }
-        dd { (human_bytes(backup.bytes_read)) ", " (plural(backup.rows, words(kind).rows)) }
+        dd { (human_bytes(backup.bytes_read)) @if words(kind).has_rows() { ", " (plural(backup.rows, words(kind).rows)) } }
         dt { "New bytes stored" }
         dd { (human_bytes(backup.bytes_stored)) }
         @if backup.instants.len() > 1 {
@@ -140,9 +140,11 @@ fn compared(evidence: &Evidence, words: Words) -> Markup {
             thead { tr { th { "What" } th.num { "How many" } } }
             tbody {
                 tr { td { (capital(groups)) ", by fingerprint" } td.num { (count(evidence.groups)) } }
-                tr { td { (capital(rows)) " in them" } td.num { (count(evidence.rows)) } }
+                @if words.has_rows() { tr { td { (capital(rows)) " in them" } td.num { (count(evidence.rows)) } } }
                 tr { td { "Bytes in them" } td.num { (human_bytes(evidence.bytes)) } }
-                tr { td { (capital(groups)) " whose " (rows) " the server counted to the same number" } td.num { (count(evidence.engine_counts)) } }
+                @if words.has_rows() {
+                    tr { td { (capital(groups)) " whose " (rows) " the server counted to the same number" } td.num { (count(evidence.engine_counts)) } }
+                }
                 @if words.has_catalog { tr { td { "Catalog objects" } td.num { (count(evidence.objects)) } } }
                 @for (kind, number) in &evidence.objects_by_kind {
                     tr { td.soft { "of these, " (kind) } td.num.soft { (count(*number)) } }

@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use super::model::{Cell, CopyState, JobReport, Outcome, ReportModel};
 use super::wording::{
-    MISMATCHES_SHOWN_MAX, RUNS_SHOWN_MAX, backup_command, copy_troubles, count, measured, minute, next_command, plural,
-    sentence, span_up, standing_mark, standing_word, summary,
+    MISMATCHES_SHOWN_MAX, RUNS_SHOWN_MAX, backup_command, copy_troubles, count, measured, minute, next_command,
+    rows_first, sentence, span_up, standing_mark, standing_word, summary,
 };
 use super::{JobAnswer, Rendering};
-use crate::domain::words::words;
 use crate::domain::{Gap, Verdict, human_bytes};
 
 pub(super) fn render(rendering: &Rendering<'_>) -> String {
@@ -146,11 +145,11 @@ fn job_section(page: &mut Page, job: &JobReport, answer: &JobAnswer) {
         Some(backup) => {
             writeln!(
                 facts,
-                "- Last backup: `{}`, begun {}, {} read, {}, {} new stored, {}",
+                "- Last backup: `{}`, begun {}, {} read, {}{} new stored, {}",
                 backup.snapshot,
                 minute(backup.at),
                 human_bytes(backup.bytes_read),
-                plural(backup.rows, words(&job.kind).rows),
+                rows_first(backup.rows, &job.kind),
                 human_bytes(backup.bytes_stored),
                 measured(backup.duration_ms)
             )

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::model::{Cell, CopyState, JobReport, Standing};
 use crate::domain::words::{Noun, Words, words};
-use crate::domain::{Evidence, JobName, Reason, TargetName, Verdict};
+use crate::domain::{Evidence, JobName, Reason, TargetName, Verdict, human_bytes};
 
 /// How many mismatches a rendering for people lists; the JSON record has them all.
 pub(super) const MISMATCHES_SHOWN_MAX: usize = 100;
@@ -100,8 +100,17 @@ pub(super) fn plural(number: u64, [one, many]: Noun) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number)) }
 }
 
+/// `12,000 rows, `; nothing where nothing is counted.
+pub(super) fn rows_first(rows: u64, kind: &str) -> String {
+    let words = words(kind);
+    if words.has_rows() { format!("{}, ", plural(rows, words.rows)) } else { String::new() }
+}
+
 pub(super) fn evidence_text(evidence: &Evidence, words: Words) -> String {
-    let mut parts = vec![plural(evidence.groups, words.groups), plural(evidence.rows, words.rows)];
+    let mut parts = vec![plural(evidence.groups, words.groups)];
+    if words.has_rows() {
+        parts.push(plural(evidence.rows, words.rows));
+    }
     if words.has_catalog {
         parts.push(plural(evidence.objects, ["catalog object", "catalog objects"]));
     }
@@ -116,8 +125,16 @@ pub(super) fn reason_text(reason: &Reason) -> String {
         Reason::Needs { needs } => format!("this machine lacks {}", needs.join(", ")),
         Reason::NothingCompared => "there was nothing to compare".to_owned(),
         Reason::Scratch { message } => format!("the scratch instance broke: {message}"),
+        Reason::BytesOnly { bytes } => bytes_only(*bytes),
         Reason::NotTested => "never restored from this target".to_owned(),
     }
+}
+
+fn bytes_only(bytes: u64) -> String {
+    format!(
+        "all {} came back as they were backed up, and nothing has tried to use them: the job has no `test`",
+        human_bytes(bytes)
+    )
 }
 
 /// Begins with a capital and ends with a stop.

@@ -1,11 +1,12 @@
 //! The kinds of scratch instances. A new kind is one folder and one line here.
 
 use super::ScratchKind;
+use super::command::CommandScratch;
 use super::postgres::PostgresScratch;
 use super::redis::RedisScratch;
 
 pub fn kinds() -> &'static [&'static dyn ScratchKind] {
-    &[&PostgresScratch, &RedisScratch]
+    &[&PostgresScratch, &RedisScratch, &CommandScratch]
 }
 
 pub fn kind(engine: &str) -> Option<&'static dyn ScratchKind> {

@@ -4,6 +4,7 @@
 //! system, or decide where its bytes go. Memory: a few blocks for each lane, bounded in [`bridge`].
 
 pub mod bridge;
+pub mod command;
 mod network;
 pub mod postgres;
 pub mod redis;
@@ -15,7 +16,10 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::record::Statement;
-use crate::domain::{Gap, Names, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord};
+use crate::domain::verdict::CheckResult;
+use crate::domain::{
+    Fingerprint, Gap, Names, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord,
+};
 
 /// What every long operation of a source gets.
 #[derive(Clone)]
@@ -138,6 +142,8 @@ pub struct LoadRequest {
     pub programs: Vec<std::path::PathBuf>,
     /// Scratch instances get roles and settings; a restore into a user's server gets what is missing and is told.
     pub scratch: bool,
+    /// The job's `[source]` table, where the job is still configured and of this kind.
+    pub source: Option<crate::config::Section>,
     /// Only look: refuse what a load would refuse before its first change, and warn of what it would warn of.
     pub dry_run: bool,
 }
@@ -149,6 +155,17 @@ pub struct LoadReport {
     pub warnings: Vec<String>,
     /// Where each database went: `postgres://.../social`.
     pub loaded: Vec<String>,
+    /// Of a kind that restores into something that cannot be dumped again.
+    pub handed_over: Option<HandedOver>,
+}
+
+/// What a restore test shows of a kind whose scratch cannot be dumped: the content as it left the store, and what the job's own test
+/// made of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct HandedOver {
+    pub fingerprints: Vec<(PartName, Fingerprint)>,
+    /// `None` where the job has no test: then nothing has tried to use the content.
+    pub test: Option<CheckResult>,
 }
 
 /// One class each, so that `operations` can choose the exit code and whether to retry.

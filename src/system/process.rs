@@ -3,6 +3,9 @@
 //! A child never gets a secret on its command line: [`Program::secret_env`] passes it by environment, which `Debug` hides.
 //! Memory: the tail of standard error is bounded by [`STDERR_TAIL_BYTES`].
 
+mod find;
+mod guarded;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -12,6 +15,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
+pub use self::find::{NotFound, find};
+pub use self::guarded::{Ended, Guarded, Said};
 use super::user::ServerUser;
 use crate::domain::Secret;
 
@@ -85,6 +90,15 @@ impl Program {
     #[must_use]
     pub fn clear_env(mut self) -> Self {
         self.clear_env = true;
+        self
+    }
+
+    /// After [`clear_env`](Self::clear_env): hands on these variables of ours, where they are set.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
+    pub fn pass_env(mut self, names: &[&str]) -> Self {
+        let set = names.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        self.env.extend(set);
         self
     }
 

@@ -66,6 +66,7 @@ impl Loaded {
             only: vec![],
             overwrite: vec![],
             scratch: true,
+            source: None,
             dry_run: false,
             programs: vec![],
         };

@@ -58,6 +58,7 @@ pub fn configure(section: &Section, kind: &str) -> Result<Box<dyn Check>, Config
         if *asks != kind {
             let hint = match KINDS.iter().find(|(_, asks, ..)| *asks == kind) {
                 Some((key, ..)) => format!("a job of `{kind}` is asked by `{key} = \"...\"`"),
+                None if kind == "command" => "such a job is checked by its own `test`, in `[source]`".to_owned(),
                 None => format!("a job of `{kind}` cannot be asked anything yet"),
             };
             return Err(section.error_at(key, format!("`{key}` asks a `{asks}`, and the job is of `{kind}`"), hint));
@@ -112,6 +113,8 @@ mod tests {
             ("sql = 'select 1'\nmin = 1", "redis", "`command = "),
             ("command = 'DBSIZE'\nmin = 1", "postgres", "`sql = "),
             ("command = 'DBSIZE'\nmin = 1", "files", "cannot be asked"),
+            ("command = './check'\nmin = 1", "command", "its own `test`"),
+            ("sql = 'select 1'\nmin = 1", "command", "its own `test`"),
         ] {
             let error = configure(&Section::from_text(text).unwrap(), kind).err().unwrap().to_string();
             assert!(error.contains(says) && error.contains('^'), "{error}");
