@@ -43,6 +43,17 @@ pub(crate) fn running(mark: &str) -> Vec<PathBuf> {
     entries.filter(holds).collect()
 }
 
+/// Waits until so many `sleep`s of this mark run: the command is where its script has it.
+#[track_caller]
+pub(crate) fn asleep(mark: &str, count: usize) {
+    let start = Instant::now();
+    let sleeps = |path: &PathBuf| std::fs::read(path.join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep"));
+    while running(mark).into_iter().filter(sleeps).count() < count {
+        assert!(start.elapsed() < Duration::from_secs(20), "the command did not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[track_caller]
 pub(crate) fn gone(mark: &str, limit: Duration) {
     let start = Instant::now();
@@ -326,11 +337,7 @@ fn a_backup_that_is_ended_takes_its_command_and_all_its_children_along() {
         let script = format!("trap \"touch cleaned; exit 9\" TERM; echo half; sleep {mark} & sleep {mark} & wait");
         let boat = job(&script, "");
         let child = boat.start(&["backup", "now"]);
-        let start = Instant::now();
-        while running(&mark).len() < 3 {
-            assert!(start.elapsed() < Duration::from_secs(20), "the command did not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        asleep(&mark, 2);
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(finish(child).code, code);
         gone(&mark, Duration::from_secs(6));

@@ -1,8 +1,8 @@
 //! Restore tests of what a command wrote: the bytes always, and what the job's own test makes of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::command_backup::{gone, job, mark, running};
+use crate::command_backup::{asleep, gone, job, mark};
 use crate::support::installation::{Installation, contents, finish};
 
 fn tested(backup: &str, test: &str) -> Installation {
@@ -158,11 +158,7 @@ fn a_killed_restore_test_takes_its_test_along_and_the_next_one_removes_its_folde
     let mark = mark();
     let boat = tested("seq 1000", &format!("cat > copy; [ -e $LIFEBOAT_FOLDER/quick ] || sleep {mark}"));
     let mut child = boat.start(&["restore-test"]);
-    let start = Instant::now();
-    while running(&mark).len() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(20), "the test did not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    asleep(&mark, 1);
     child.kill().unwrap();
     child.wait().unwrap();
     gone(&mark, Duration::from_secs(6));
@@ -177,11 +173,7 @@ fn a_kept_folder_is_there_to_look_at_and_a_signal_leaves_none() {
     let mark = mark();
     let boat = tested("seq 1000", &format!("cat > copy; [ -e $LIFEBOAT_FOLDER/quick ] || sleep {mark}"));
     let child = boat.start(&["restore-test"]);
-    let start = Instant::now();
-    while running(&mark).len() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(20), "the test did not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    asleep(&mark, 1);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(finish(child).code, 130);
     gone(&mark, Duration::from_secs(6));

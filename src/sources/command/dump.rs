@@ -59,10 +59,8 @@ pub(super) async fn dump(
     let so_far = human_bytes(bytes);
     let ended = match ended {
         Ok(ended) => ended.map_err(|error| failed(error.to_string(), ""))?,
-        Err(None) => {
-            command.stop().await;
-            return Err(SourceError::Cancelled);
-        }
+        // Its watcher asks it to end as it is dropped, once: whoever cancels drops us at any moment.
+        Err(None) => return Err(SourceError::Cancelled),
         Err(Some(broken)) => {
             let exited = tokio::time::timeout(Duration::ZERO, command.exited()).await.is_ok();
             let said = launch.hidden.last_words(&command.stop().await);

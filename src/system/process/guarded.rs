@@ -204,8 +204,11 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // The watcher kills what does not listen, as soon as our end of its pipe closes.
-        self.signal(if self.fed { Signal::KILL } else { Signal::TERM });
+        // Of one that is dumped the watcher asks first, as soon as our end of its pipe closes; asked twice, a command would be
+        // disturbed while it cleans up.
+        if self.fed {
+            self.signal(Signal::KILL);
+        }
         self.tail.abort();
     }
 }
