@@ -41,6 +41,7 @@ need "redis-server" command -v redis-server
 need "age" command -v age
 need "pgbouncer" has_pgbouncer
 need "zstd" command -v zstd
+need "sqlite3" command -v sqlite3
 need "minisign" command -v minisign
 need "python3 python3-pip" python3 -m pip --version
 

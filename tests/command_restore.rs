@@ -1,9 +1,11 @@
 //! Restores of what a command wrote: into a folder, and into the job's `restore`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::command_backup::{gone, job, mark, peak_bytes, running};
 use crate::support::installation::{Installation, contents, finish};
+use crate::support::server::plain;
 
 const INTO: [&str; 6] = ["restore", "job", "--to", "command:", "--overwrite", "job"];
 
@@ -155,7 +157,7 @@ fn a_stream_as_a_file_comes_with_a_readme_whose_commands_load_it() {
         assert!(readme.contains(words), "{words}: {readme}");
     }
     let block = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
-    assert!(std::process::Command::new("sh").args(["-c", block]).current_dir(&out).status().unwrap().success());
+    assert!(plain(Path::new("sh")).args(["-c", block]).current_dir(&out).status().unwrap().success());
     assert_eq!(std::fs::read(out.join("it came")).unwrap(), std::fs::read(out.join("stdout")).unwrap());
     // Without one, nothing may look as if it had been loaded.
     let boat = job("seq 100", "");
@@ -163,7 +165,7 @@ fn a_stream_as_a_file_comes_with_a_readme_whose_commands_load_it() {
     boat.ok(&["restore", "job", "--to", out.join("other").to_str().unwrap()]);
     let readme = std::fs::read_to_string(out.join("other/README.md")).unwrap();
     let block = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
-    assert!(!std::process::Command::new("sh").args(["-c", block]).status().unwrap().success());
+    assert!(!plain(Path::new("sh")).args(["-c", block]).status().unwrap().success());
 }
 
 #[test]

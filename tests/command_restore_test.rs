@@ -1,9 +1,12 @@
 //! Restore tests of what a command wrote: the bytes always, and what the job's own test makes of them.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::command_backup::{asleep, gone, job, mark};
 use crate::support::installation::{Installation, contents, finish};
+use crate::support::server::plain;
 
 fn tested(backup: &str, test: &str) -> Installation {
     let boat = job(backup, &format!("test = ['sh', '-c', '''{test}''']"));
@@ -46,7 +49,6 @@ fn a_test_works_in_an_empty_folder_of_its_own_and_finds_the_jobs() {
     }
     boat.assert_no_scratch();
     // A script beside the configuration is found, though it runs elsewhere.
-    use std::os::unix::fs::PermissionsExt;
     let boat = job("echo data", "test = ['./check.sh', 'data']");
     let file = boat.path("check.sh");
     std::fs::write(&file, "#!/bin/sh\nread -r line && [ \"$line\" = \"$1\" ]\n").unwrap();
@@ -195,7 +197,7 @@ fn a_database_of_sqlite_is_dumped_proven_and_restored_by_its_own_client() {
     );
     let sqlite = |database: &str, sql: &str| {
         let file = boat.path(database);
-        let ran = std::process::Command::new("sqlite3").arg(file).arg(sql).output().unwrap();
+        let ran = plain(Path::new("sqlite3")).arg(file).arg(sql).output().unwrap();
         assert!(ran.status.success(), "{ran:?}");
         String::from_utf8(ran.stdout).unwrap().trim().to_owned()
     };

@@ -241,6 +241,38 @@ fn postgres_and_redis_stand_side_by_side_each_in_its_own_words() {
     );
 }
 
+/// A command's stream has neither rows nor tables, and bytes without a test are no proof.
+#[test]
+fn a_job_of_commands_is_told_without_rows_and_bytes_alone_answer_no() {
+    let held = CheckResult {
+        check: "test `./check.sh`".into(),
+        expected: "exit status 0".into(),
+        actual: "it exited 0, having read all 3.00 MiB".into(),
+        held: true,
+    };
+    let seen = Evidence { groups: 1, bytes: 3 << 20, checks: vec![held], ..Evidence::default() };
+    let of = |verdict: Verdict| {
+        let mut job = job("documents", &["nas"], &[("nas", verdict)]);
+        job.kind = "command".into();
+        job.last_backup.as_mut().unwrap().rows = 0;
+        model(vec![job])
+    };
+    let proven = of(Verdict::Proven { evidence: seen });
+    let bytes_only = of(Verdict::Unproven { reason: Reason::BytesOnly { bytes: 3 << 20 } });
+    assert_eq!(answer(&bytes_only).word, Word::Unknown);
+    for format in ["html", "md", "junit"] {
+        let (proven, bytes_only) =
+            (render(&proven, format.parse().unwrap()), render(&bytes_only, format.parse().unwrap()));
+        if format != "junit" {
+            assert!(proven.contains("1 stream, 1 check compared"), "{proven}");
+        }
+        assert!(bytes_only.contains("nothing has tried to use them"), "{bytes_only}");
+        for other in [" rows", "Rows", "tables", "Tables", "atalog"] {
+            assert!(!proven.contains(other) && !bytes_only.contains(other), "{other} in {format}");
+        }
+    }
+}
+
 fn answer_to(jobs: Vec<JobReport>) -> Answer {
     answer(&model(jobs))
 }

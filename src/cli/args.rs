@@ -239,15 +239,16 @@ Examples:
   lifeboat restore social@latest --only public.statuses --to postgres://localhost/scratch
   lifeboat restore social --to postgres://localhost/social --overwrite social
   lifeboat restore cache --to redis://localhost:6379 --only 'key/session:*'
+  lifeboat restore documents --to command: --overwrite documents
 
-A database that holds anything is refused unless --overwrite names it. A time chooses the newest
+A database that holds anything is refused unless --overwrite names it; of a job of commands, the job is named. A time chooses the newest
 snapshot that is not younger; a time without an offset is local.")]
 pub struct RestoreArgs {
     /// What to restore [default selector: latest]
     #[arg(value_name = "JOB[@latest|@ID|@TIME]")]
     pub what: SnapshotChoice,
-    /// Where to: a running server, or a folder for plain files
-    #[arg(long, value_name = "URL|DIR")]
+    /// Where to: a running server, a folder for plain files, or `command:` for the job's own `restore`
+    #[arg(long, value_name = "URL|DIR|command:")]
     pub to: Destination,
     /// Read from this target [default: the first that has the snapshot]
     #[arg(long, value_name = "TARGET", value_parser = target_name)]
@@ -255,7 +256,7 @@ pub struct RestoreArgs {
     /// Only these tables, parts, or databases of several; of Redis, keys as `key/session:*`, `db0`, `functions`
     #[arg(long, value_name = "PART", num_args = 1..)]
     pub only: Vec<String>,
-    /// Databases that may be replaced although they hold data; of Redis, `db0` and `functions`
+    /// Databases that may be replaced although they hold data; of Redis, `db0` and `functions`; of commands, the job
     #[arg(long, value_name = "DATABASE", num_args = 1..)]
     pub overwrite: Vec<String>,
 }

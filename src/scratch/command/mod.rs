@@ -3,6 +3,7 @@
 //! The test is a command of the user's own and runs under the user's account; what it may take of time is the job's `timeout`.
 
 use std::future::pending;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -12,7 +13,6 @@ use super::folder::Folder;
 use super::{Lease, LeaseRequest, ScratchError, ScratchKind};
 use crate::config::{ConfigError, Section};
 use crate::domain::{Place, ScratchNeeds};
-use std::path::PathBuf;
 
 /// There is nothing to set: `[scratch.command]` is no table.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ impl Lease for ScratchFolder {
 
     async fn expired(&self) {
         // The command has a limit of its own.
-        pending().await
+        pending::<()>().await;
     }
 
     async fn release(self: Box<Self>) -> Result<(), ScratchError> {

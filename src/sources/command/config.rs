@@ -126,7 +126,7 @@ fn settle(section: &Section, key: &str, line: &CommandLine) -> Result<Line, Conf
             Line { words, shown: text.trim().to_owned(), name: "a script".to_owned() }
         }
     };
-    if line.words.first().is_none_or(|program| program.is_empty()) {
+    if line.words.first().is_none_or(String::is_empty) {
         return Err(section.error_at(key, format!("`{key}` names no program"), "write `[\"PROGRAM\", \"ARGUMENT\"]`"));
     }
     if line.words.iter().any(|word| word.contains('\0')) {

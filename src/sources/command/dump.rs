@@ -26,7 +26,10 @@ pub(super) struct Dumped {
 
 /// Why the stream is no whole one.
 enum Broken {
+    Cancelled,
+    TimedOut,
     Stalled,
+    /// The command has ended, and what it started still holds its output.
     HeldOpen,
     Io(std::io::Error),
     Sink(SourceError),
@@ -45,53 +48,63 @@ pub(super) async fn dump(
     let mut command = launch.program.start_dumped().map_err(|error| failed(error.to_string(), ""))?;
     let mut bytes = 0;
     let work = async {
-        let read = read(settings, &mut command, &mut lane, &mut bytes).await;
-        match read {
-            Ok(()) => Ok(command.end().await),
-            Err(broken) => Err(broken),
-        }
+        read(settings, &mut command, &mut lane, &mut bytes).await?;
+        Ok(command.end().await)
     };
     let ended = tokio::select! {
         biased;
-        () = context.cancel.cancelled() => Err(None),
-        ended = tokio::time::timeout(settings.timeout, work) => ended.map_err(|_| Some(Broken::Io(std::io::ErrorKind::TimedOut.into()))).and_then(|ended| ended.map_err(Some)),
+        () = context.cancel.cancelled() => Err(Broken::Cancelled),
+        ended = tokio::time::timeout(settings.timeout, work) => ended.unwrap_or(Err(Broken::TimedOut)),
     };
-    let so_far = human_bytes(bytes);
     let ended = match ended {
         Ok(ended) => ended.map_err(|error| failed(error.to_string(), ""))?,
         // Its watcher asks it to end as it is dropped, once: whoever cancels drops us at any moment.
-        Err(None) => return Err(SourceError::Cancelled),
-        Err(Some(broken)) => {
-            let exited = tokio::time::timeout(Duration::ZERO, command.exited()).await.is_ok();
-            let said = launch.hidden.last_words(&command.stop().await);
-            return Err(match broken {
-                Broken::Sink(error) => error,
-                Broken::Stalled => failed(
-                    format!("it wrote nothing for {} after {so_far} and was ended{said}", span(settings.stall)),
-                    "nothing was committed; `stall` in the job's `[source]` sets how long to wait",
-                ),
-                Broken::HeldOpen => failed(
-                    format!(
-                        "it has ended, and something that it started keeps its output open: after {so_far} nobody knows whether all came{said}"
-                    ),
-                    "nothing was committed; let the command wait for what it starts, or redirect that one's output",
-                ),
-                Broken::Io(why) if why.kind() == std::io::ErrorKind::TimedOut => failed(
-                    format!(
-                        "it did not end within {} and was ended after {so_far}{}{said}",
-                        span(settings.timeout),
-                        if exited { ", with its output held open by what it started" } else { "" }
-                    ),
-                    "nothing was committed; `timeout` in the job's `[source]` sets how long it may take",
-                ),
-                Broken::Io(why) => failed(format!("its output broke after {so_far}: {why}{said}"), ""),
-            });
+        Err(Broken::Cancelled) => return Err(SourceError::Cancelled),
+        Err(Broken::Sink(error)) => return Err(error),
+        Err(broken) => {
+            let ended = command.stop().await;
+            let (why, hint) = tell(settings, launch, &broken, ended.as_ref(), bytes);
+            return Err(failed(why, hint));
         }
     };
     let gap = judge(settings, launch, &ended, bytes).map_err(|(why, hint)| failed(why, &hint))?;
     lane.finish().await?;
     lane.close().await?;
     Ok(Dumped { bytes, gap })
+}
+
+/// How a stream that is not whole broke off, and what to do about it.
+fn tell(
+    settings: &Settings,
+    launch: &Launch,
+    broken: &Broken,
+    ended: Option<&Ended>,
+    bytes: u64,
+) -> (String, &'static str) {
+    let so_far = human_bytes(bytes);
+    let said = ended.map(|ended| launch.hidden.last_words(&ended.said)).unwrap_or_default();
+    match broken {
+        Broken::TimedOut => (
+            format!("it did not end within {} and was ended after {so_far}{said}", span(settings.timeout)),
+            "nothing was committed; `timeout` in the job's `[source]` sets how long it may take",
+        ),
+        Broken::Stalled => (
+            format!("it wrote nothing for {} after {so_far} and was ended{said}", span(settings.stall)),
+            "nothing was committed; `stall` in the job's `[source]` sets how long to wait",
+        ),
+        Broken::HeldOpen => {
+            let how = ended.map_or_else(|| "has ended".to_owned(), Ended::how);
+            (
+                format!(
+                    "it {how}, and something that it started keeps its output open: after {so_far} nobody knows whether all \
+                     came{said}"
+                ),
+                "nothing was committed; let the command wait for what it starts, or redirect that one's output",
+            )
+        }
+        Broken::Io(why) => (format!("its output broke after {so_far}: {why}{said}"), "nothing was committed"),
+        Broken::Cancelled | Broken::Sink(_) => ("it was ended".to_owned(), ""),
+    }
 }
 
 /// Reads to the pipe's end. A target that is slow holds the reading up, which is no stall of the command's.

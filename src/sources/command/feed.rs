@@ -103,7 +103,8 @@ pub(super) async fn feed(
 /// Kills it; how much it had read, and its last words.
 async fn kill(launch: &Launch, command: &mut Guarded, written: u64) -> (u64, String) {
     let read_bytes = written.saturating_sub(command.unread_bytes());
-    (read_bytes, launch.hidden.last_words(&command.stop().await))
+    let said = command.stop().await.map(|ended| ended.said).unwrap_or_default();
+    (read_bytes, launch.hidden.last_words(&said))
 }
 
 /// Writes until there is no more, or nobody reads any more.

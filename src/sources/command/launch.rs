@@ -36,6 +36,21 @@ impl Hidden {
         text
     }
 
+    /// A secret must not stand where every user can read it.
+    pub(super) fn keep_off(&self, line: &Line) -> Result<(), SourceError> {
+        let tells = |word: &String| {
+            self.0.iter().any(|secret| secret.expose().len() >= TELLING_BYTES && word.contains(secret.expose()))
+        };
+        if !line.words.iter().any(tells) {
+            return Ok(());
+        }
+        Err(SourceError::Refused {
+            what: self.redact(&format!("`{}`", brief(&line.shown))),
+            why: "it holds a secret, and every user of this machine can read command lines".to_owned(),
+            hint: "hand it over by `environment`, or by a file that the command reads".to_owned(),
+        })
+    }
+
     /// The last lines of what a command said, after a colon; nothing where it said nothing.
     pub(super) fn last_words(&self, said: &Said) -> String {
         let mut bytes = said.bytes.as_slice();
@@ -83,7 +98,7 @@ impl Settings {
     pub(super) async fn launch(&self, line: &Line, scratch: Option<&Path>) -> Result<Launch, SourceError> {
         let found = self.find(line).map_err(|why| not_found(&line.shown, &why))?;
         let (variables, hidden) = self.variables(true).await?;
-        self.keep_off_the_command_line(line, &hidden)?;
+        hidden.keep_off(line)?;
         self.folder_is_there()?;
         let mut program = Program::new(&found).clear_env().pass_env(&HANDED_ON).args(&line.words[1..]);
         program = program.env(FOLDER, self.folder.display().to_string());
@@ -127,20 +142,6 @@ impl Settings {
         // The longest first: another may be a part of it.
         hidden.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         Ok((variables, Hidden(hidden)))
-    }
-
-    pub(super) fn keep_off_the_command_line(&self, line: &Line, hidden: &Hidden) -> Result<(), SourceError> {
-        let tells = |word: &String| {
-            hidden.0.iter().any(|secret| secret.expose().len() >= TELLING_BYTES && word.contains(secret.expose()))
-        };
-        if !line.words.iter().any(tells) {
-            return Ok(());
-        }
-        Err(SourceError::Refused {
-            what: hidden.redact(&format!("`{}`", brief(&line.shown))),
-            why: "it holds a secret, and every user of this machine can read command lines".to_owned(),
-            hint: "hand it over by `environment`, or by a file that the command reads".to_owned(),
-        })
     }
 
     pub(super) fn folder_is_there(&self) -> Result<(), SourceError> {

@@ -32,7 +32,7 @@ impl Source for CommandSource {
         let mut preflight = Preflight { estimated_parts: 1, ..Preflight::default() };
         let fact = |what: &str, line: &Line| {
             let found = settings.find(line).map_err(|why| not_found(&line.shown, &why))?;
-            settings.keep_off_the_command_line(line, &hidden)?;
+            hidden.keep_off(line)?;
             Ok::<_, SourceError>(format!("{what}: `{}` ({})", hidden.redact(&line.shown), found.display()))
         };
         preflight.facts.push(fact("backup", &settings.backup)?);

@@ -183,15 +183,15 @@ impl Guarded {
         Ok(Ended { status, said })
     }
 
-    /// Ends it now, and says what it had said: one that is dumped is asked first.
-    pub async fn stop(&mut self) -> Said {
+    /// Ends it now: one that is dumped is asked first. `None` where it cannot even be reaped.
+    pub async fn stop(&mut self) -> Option<Ended> {
         if !self.fed {
             self.signal(Signal::TERM);
             // What does not listen is killed.
             drop(tokio::time::timeout(TERM_GRACE, self.exited()).await);
         }
         self.signal(Signal::KILL);
-        self.end().await.map(|ended| ended.said).unwrap_or_default()
+        self.end().await.ok()
     }
 
     fn signal(&self, signal: Signal) {
