@@ -12,6 +12,7 @@ mod checks;
 mod command_backup;
 mod command_restore;
 mod command_restore_test;
+mod command_seams;
 mod commit;
 mod config;
 mod end_to_end;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::command_backup::{gone, job, mark, peak_bytes, running};
 use crate::support::installation::{Installation, contents, finish};
+use crate::support::redis::TestRedis;
 use crate::support::server::plain;
 
 const INTO: [&str; 6] = ["restore", "job", "--to", "command:", "--overwrite", "job"];
@@ -185,6 +186,14 @@ fn other_destinations_and_jobs_without_a_restore_are_refused_with_what_to_say() 
     boat.ok(&["restore", "job", "--to", boat.fresh().to_str().unwrap()]);
     boat.write_job("job", "[source]\ntype = \"command\"\nbackup = ['x']\nrestore = ['nonsense-that-is-no-program']\n");
     boat.run(&INTO).refuses(1, &["no program `nonsense-that-is-no-program`", "install"]);
+}
+
+#[test]
+fn a_snapshot_of_another_kind_goes_into_no_command() {
+    let server = TestRedis::start();
+    let boat = Installation::of_kind("redis", &format!("url = \"{}\"", server.url()), "");
+    boat.back_up();
+    boat.run(&INTO).refuses(2, &["`--to command:` is for jobs of commands", "`redis`"]);
 }
 
 #[test]

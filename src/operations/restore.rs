@@ -181,6 +181,11 @@ async fn load(
         dry_run,
     };
     let record = &snapshot.recipe.meta.source;
+    if place.url == "command:" && record.kind != "command" {
+        let what =
+            format!("`--to command:` is for jobs of commands, and job `{}` is of `{}`", request.job, record.kind);
+        return Err(OperationError::new(Class::Usage, what).hint("name a server by its URL, or a folder"));
+    }
     let store: Arc<dyn PartStore> = Arc::clone(&snapshot.store) as _;
     let loaded = kind(&record.kind)?.load(&context, record, store, &load).await;
     loaded.map_err(|error| {
