@@ -116,21 +116,27 @@ fn without_a_test_the_bytes_are_compared_and_nothing_more_is_claimed() {
 }
 
 #[test]
-fn a_test_whose_program_is_not_here_leaves_the_snapshot_unproven_and_names_it() {
-    let boat = job("echo data", "test = ['nonsense-that-is-no-program']");
-    boat.back_up();
-    let ran = boat.run(&["restore-test"]).expect(5);
-    assert!(
-        ran.all().contains("this machine lacks the job's test: ") && ran.all().contains("nonsense-that-is-no-program"),
-        "{}",
-        ran.all()
-    );
-    boat.assert_no_scratch();
+fn a_test_that_lacks_something_here_leaves_the_snapshot_unproven_and_names_it() {
+    for (test, more, says) in [
+        ("['nonsense-that-is-no-program']", "", "no program `nonsense-that-is-no-program`"),
+        ("'cat | nonsense-that-is-no-program'", "", "nonsense-that-is-no-program: command not found"),
+        ("['./check.sh']", "", "check.sh` is not there"),
+        ("['cat']", "environment = { TOKEN = { file = 'nowhere' } }", "variable `TOKEN`"),
+    ] {
+        let boat = job("echo data", "");
+        boat.back_up();
+        let text = std::fs::read_to_string(boat.path("jobs/job.toml")).unwrap();
+        boat.write_job("job", &format!("{text}\ntest = {test}\n{more}\n"));
+        let ran = boat.run(&["restore-test"]).expect(5);
+        let said = ran.all();
+        assert!(said.contains("this machine lacks what the job's test needs: ") && said.contains(says), "{said}");
+        boat.assert_no_scratch();
+    }
 }
 
 #[test]
 fn a_changed_byte_in_the_stored_packs_fails_the_test_with_or_without_a_command() {
-    for more in ["", "test = ['sh', '-c', 'cat > /dev/null']"] {
+    for more in ["", "test = ['sh', '-c', 'cat > /dev/null']", "test = ['nonsense-that-is-no-program']"] {
         let boat = job("seq 2000000", more);
         boat.back_up();
         let packs: Vec<String> =

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::config::{CommandConfig, Line, Settings};
 use super::feed::{Fed, Rest, check, feed};
-use super::launch::{brief, not_found};
+use super::launch::brief;
 use super::{dump, record};
 use crate::domain::verdict::CheckResult;
 use crate::domain::{PartStore, SourceRecord, human_bytes};
@@ -16,6 +16,8 @@ use crate::sources::{Context, HandedOver, LoadReport, LoadRequest, SourceError};
 
 /// The destination that means the job's `restore`.
 const DESTINATION: &str = "command:";
+/// What every shell exits with where a script names a program that is not there.
+const NO_SUCH_PROGRAM: i32 = 127;
 
 pub(super) async fn load(
     context: &Context,
@@ -114,26 +116,34 @@ async fn test(context: &Context, store: Arc<dyn PartStore>, request: &LoadReques
     let scratch = scratch_folder(request)?;
     let settings = configured(request)?;
     let tested = settings.as_ref().and_then(|settings| Some((settings, settings.test.as_ref()?)));
-    let (fed, test) = match tested {
+    let (stream, test) = match tested {
         Some((settings, line)) => {
-            if let Err(why) = settings.find(line) {
-                // It is lacking here, which says nothing about the backup.
-                let why = not_found(&line.shown, &why).to_string();
-                return Err(SourceError::Lacks(vec![format!("the job's test: {why}").replace(", ", " ")]));
-            }
-            let launch = settings.launch(line, Some(&scratch)).await?;
+            let launch = match settings.launch(line, Some(&scratch)).await {
+                Ok(launch) => launch,
+                Err(error) => {
+                    check(store).await?;
+                    return Err(lacks(&error.to_string()));
+                }
+            };
             let fed = feed(context, &launch, settings.timeout, store, Rest::Checked).await?;
-            let result = result(settings, line, &fed);
-            (fed.fingerprint, Some(result))
+            if fed.ended.as_ref().is_some_and(|ended| ended.status.code() == Some(NO_SUCH_PROGRAM)) {
+                return Err(lacks(&format!("{} exited {NO_SUCH_PROGRAM}{}", launch.shown, fed.said)));
+            }
+            (fed.fingerprint, Some(result(settings, line, &fed)))
         }
         // The bytes are read and compared all the same.
         None => (check(store).await?, None),
     };
     Ok(LoadReport {
-        bytes: fed.bytes,
-        handed_over: Some(HandedOver { fingerprints: vec![(record::part(), fed)], test }),
+        bytes: stream.bytes,
+        handed_over: Some(HandedOver { fingerprints: vec![(record::part(), stream)], test }),
         ..LoadReport::default()
     })
+}
+
+/// What a test needs and this machine has not says nothing about the backup.
+fn lacks(why: &str) -> SourceError {
+    SourceError::Lacks(vec![format!("what the job's test needs: {why}").replace(", ", " ")])
 }
 
 fn result(settings: &Settings, line: &Line, fed: &Fed) -> CheckResult {
