@@ -13,6 +13,7 @@ mod commit;
 mod config;
 mod end_to_end;
 mod faults;
+mod files;
 mod golden;
 mod init;
 mod inventory;

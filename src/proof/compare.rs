@@ -150,10 +150,21 @@ impl GroupComparison {
             mismatch.what == group && (mismatch.expected.contains("sum ") || is_one_sided(mismatch))
         };
         if let Some(mismatch) = self.mismatches.iter_mut().find(is_meant) {
-            let noun = if group == "functions" { "libraries" } else { "keys" };
+            let noun = noun(group);
             let (difference, told) = (row_difference(counts).replacen("rows", noun, 1), named.told());
             mismatch.difference = if told.is_empty() { difference } else { format!("{difference} ({told})") };
         }
+    }
+}
+
+/// What the records of a group of digests are called.
+fn noun(group: &str) -> &'static str {
+    match group {
+        "functions" => "libraries",
+        "files" => "files",
+        "objects" => "objects",
+        "repositories" => "things",
+        _ => "keys",
     }
 }
 

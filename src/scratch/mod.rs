@@ -5,6 +5,7 @@
 //! as scratch; or leave anything behind. A lease ends on `release` or drop; should Lifeboat be killed, the instance ends by
 //! itself (it watches a pipe) and its files go when the next one calls [`reap`].
 
+pub mod files;
 pub mod folder;
 mod guard;
 mod policy;

@@ -1,11 +1,12 @@
 //! The kinds of scratch instances. A new kind is one folder and one line here.
 
 use super::ScratchKind;
+use super::files::FilesScratch;
 use super::postgres::PostgresScratch;
 use super::redis::RedisScratch;
 
 pub fn kinds() -> &'static [&'static dyn ScratchKind] {
-    &[&PostgresScratch, &RedisScratch]
+    &[&PostgresScratch, &RedisScratch, &FilesScratch]
 }
 
 pub fn kind(engine: &str) -> Option<&'static dyn ScratchKind> {

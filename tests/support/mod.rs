@@ -14,3 +14,4 @@ pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod small_disk;
 pub(crate) mod soundness;
+pub(crate) mod tree;
