@@ -16,6 +16,7 @@ pub mod record_hash;
 pub mod secret;
 pub mod stream;
 pub mod verdict;
+pub mod words;
 
 pub use bytes_text::{human_bytes, parse_bytes};
 pub use fingerprint::Fingerprint;
