@@ -112,6 +112,23 @@ impl TestRedis {
         assert!(done.status.success() && !said.contains("ERR "), "{said}");
     }
 
+    /// Stores so many keys of a mebibyte that nothing compresses.
+    pub(crate) fn fill_with_noise(&self, keys: usize) {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.socket()).unwrap();
+        let mut value = vec![0; 1 << 20];
+        for key in 0..keys {
+            rand::fill(value.as_mut_slice());
+            let name = format!("noise:{key}");
+            let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{name}\r\n${}\r\n", name.len(), value.len());
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&value).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+            let mut answer = [0; 5];
+            std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+            assert_eq!(&answer, b"+OK\r\n");
+        }
+    }
+
     /// What the server logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
