@@ -84,7 +84,9 @@ impl Bench {
                 });
             }
         });
-        let Written { parts, added, cache, .. } = pipeline.finish().unwrap();
+        let Written { parts, added, cache, raw_bytes, .. } = pipeline.finish().unwrap();
+        let read = parts.iter().filter(|part| part.shape != Shape::Digest).map(|part| part.fingerprint.bytes);
+        assert_eq!(raw_bytes, read.sum::<u64>(), "what a digest says was not read beside what it is of");
         cache.commit().unwrap();
         let recipe = Recipe { meta: meta(), parts };
         let text = recipe::encode(&recipe);

@@ -91,8 +91,8 @@ VADD vectors:plain VALUES 2 0.1 0.2 one NOQUANT
 pub(crate) fn fill_as(server: &TestRedis, knows: Knows) {
     server.cli(&["EVAL", LUA, "0"]);
     let of_7 = ["FUNCTION LOAD ", "XGROUP CREATE stream late "];
-    let known = |line: &&str| knows.functions || !of_7.iter().any(|begin| line.starts_with(begin));
-    let mut lines: String = LINES.trim_start().lines().filter(known).map(|line| format!("{line}\n")).collect();
+    let is_kept = |line: &&str| knows.functions || !of_7.iter().any(|begin| line.starts_with(begin));
+    let mut lines: String = LINES.trim_start().lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
     if knows.field_expiry {
         lines.push_str(FIELD_EXPIRY.trim_start());
     }
