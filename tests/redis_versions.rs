@@ -164,6 +164,32 @@ async fn a_dataset_of_valkey_9_1_is_proven_and_restored_with_the_expiry_of_field
     round_trip(&VALKEY_9_1).await;
 }
 
+/// Their formats part after 11: neither loads the other's, whichever is newer.
+#[tokio::test]
+async fn what_a_server_cannot_load_is_refused_before_anything_of_it_is_emptied() {
+    let distribution = TestRedis::start();
+    let servers = [REDIS_8_0.start(), VALKEY_9_1.start()];
+    let [Some(redis), Some(valkey)] = &servers else { return };
+    for (from, release, into, says) in [
+        (redis, &REDIS_8_0, valkey, "restore into redis 7.4 or later"),
+        (valkey, &VALKEY_9_1, redis, "restore into valkey 9.0 or later"),
+        (redis, &REDIS_8_0, &distribution, "restore into redis 7.4 or later"),
+        (valkey, &VALKEY_9_1, &distribution, "restore into valkey 9.0 or later"),
+    ] {
+        for server in [from, into] {
+            server.feed("FLUSHALL\nSET kept value\nHSET kept:hash f v\n");
+        }
+        let before = prints(into).await;
+        let lifeboat = release.installation(from, true);
+        lifeboat.ok(&["backup", "now"]);
+        for dry in [&["--dry-run"][..], &[]] {
+            let restore = ["restore", "job", "--to", &into.url(), "--overwrite", "db0"];
+            lifeboat.run(&[&restore[..], dry].concat()).refuses(1, &["the snapshot's values are of format", says]);
+        }
+        assert_eq!(prints(into).await, before, "{}", release.named);
+    }
+}
+
 /// Into a server that runs, and into scratch where there is no nearer one.
 #[tokio::test]
 async fn what_an_older_release_wrote_is_restored_into_every_newer_one() {
