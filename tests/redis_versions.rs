@@ -26,31 +26,38 @@ const REDIS_6_2: Release = Release {
     variable: "LIFEBOAT_TEST_REDIS_6_2",
     product: "redis",
     named: "redis 6.2.",
-    knows: Knows { functions: false, field_expiry: false, vector_sets: false },
+    knows: Knows { functions: false, field_expiry: false, vector_sets: false, repeated_messages: false },
     needs: "",
 };
 const REDIS_8_0: Release = Release {
     variable: "LIFEBOAT_TEST_REDIS_8_0",
     product: "redis",
     named: "redis 8.0.",
-    knows: Knows { functions: true, field_expiry: true, vector_sets: true },
+    knows: Knows { functions: true, field_expiry: true, vector_sets: true, repeated_messages: false },
     needs: "redis-server >= 8.0",
+};
+const REDIS_8_6: Release = Release {
+    variable: "LIFEBOAT_TEST_REDIS_8_6",
+    product: "redis",
+    named: "redis 8.6.",
+    knows: Knows { repeated_messages: true, ..REDIS_8_0.knows },
+    needs: "redis-server >= 8.6",
 };
 const VALKEY_8_1: Release = Release {
     variable: "LIFEBOAT_TEST_VALKEY_8_1",
     product: "valkey",
     named: "valkey 8.1.",
-    knows: Knows { functions: true, field_expiry: false, vector_sets: false },
+    knows: Knows { functions: true, field_expiry: false, vector_sets: false, repeated_messages: false },
     needs: "redis-server >= 7.2 or valkey-server >= 7.2",
 };
 const VALKEY_9_1: Release = Release {
     variable: "LIFEBOAT_TEST_VALKEY_9_1",
     product: "valkey",
     named: "valkey 9.1.",
-    knows: Knows { functions: true, field_expiry: true, vector_sets: false },
+    knows: Knows { functions: true, field_expiry: true, vector_sets: false, repeated_messages: false },
     needs: "valkey-server >= 9.0",
 };
-const RELEASES: [&Release; 4] = [&REDIS_6_2, &REDIS_8_0, &VALKEY_8_1, &VALKEY_9_1];
+const RELEASES: [&Release; 5] = [&REDIS_6_2, &REDIS_8_0, &REDIS_8_6, &VALKEY_8_1, &VALKEY_9_1];
 
 impl Release {
     #[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
@@ -155,6 +162,11 @@ async fn a_dataset_of_redis_8_0_is_proven_and_restored_with_the_expiry_of_fields
 }
 
 #[tokio::test]
+async fn a_dataset_of_redis_8_6_is_proven_and_restored_with_the_settings_of_repeated_messages() {
+    round_trip(&REDIS_8_6).await;
+}
+
+#[tokio::test]
 async fn a_dataset_of_valkey_8_1_is_proven_and_restored() {
     round_trip(&VALKEY_8_1).await;
 }
@@ -193,22 +205,27 @@ async fn what_a_server_cannot_load_is_refused_before_anything_of_it_is_emptied()
 /// Into a server that runs, and into scratch where there is no nearer one.
 #[tokio::test]
 async fn what_an_older_release_wrote_is_restored_into_every_newer_one() {
-    let oldest = REDIS_6_2.start();
     let of_the_distribution = TestRedis::start();
-    redis_data::fill_as(&of_the_distribution, Knows { functions: true, ..REDIS_6_2.knows });
-    if let Some(server) = &oldest {
-        redis_data::fill_as(server, REDIS_6_2.knows);
-    }
-    for server in oldest.iter().chain([&of_the_distribution]) {
-        let expected = prints(server).await;
-        let lifeboat = REDIS_6_2.installation(server, false);
-        lifeboat.ok(&["backup", "now"]);
-        let tested = lifeboat.restore_test();
-        assert_eq!(tested["verdict"], "proven", "{tested:#}");
-        for newer in [&REDIS_8_0, &VALKEY_8_1, &VALKEY_9_1] {
-            let Some(other) = newer.start() else { continue };
+    let plain = Knows { functions: true, ..REDIS_6_2.knows };
+    let of_7 = [&REDIS_8_0, &REDIS_8_6, &VALKEY_8_1, &VALKEY_9_1];
+    let cases: [(Option<TestRedis>, Knows, &[&Release]); 4] = [
+        (REDIS_6_2.start(), REDIS_6_2.knows, &of_7),
+        (Some(of_the_distribution), plain, &of_7),
+        (REDIS_8_0.start(), REDIS_8_0.knows, &[&REDIS_8_6]),
+        (VALKEY_8_1.start(), VALKEY_8_1.knows, &[&REDIS_8_0, &VALKEY_9_1]),
+    ];
+    for (server, knows, newer) in cases {
+        let Some(server) = server else { continue };
+        redis_data::fill_as(&server, knows);
+        let expected = prints(&server).await;
+        for release in newer {
+            let Some(other) = release.start() else { continue };
+            let lifeboat = release.installation(&server, true);
+            lifeboat.ok(&["backup", "now"]);
+            let tested = lifeboat.restore_test();
+            assert_eq!(tested["verdict"], "proven", "{tested:#}");
             lifeboat.ok(&["restore", "job", "--to", &other.url()]);
-            assert_eq!(prints(&other).await, expected, "{}", newer.named);
+            assert_eq!(prints(&other).await, expected, "{}", release.named);
         }
     }
 }

@@ -65,6 +65,7 @@ pub(crate) struct Knows {
     pub(crate) functions: bool,
     pub(crate) field_expiry: bool,
     pub(crate) vector_sets: bool,
+    pub(crate) repeated_messages: bool,
 }
 
 /// In a compact encoding and in a table, with the expiry of all fields, some and none.
@@ -87,6 +88,13 @@ VADD vectors VALUES 3 -1.0 0.5 0.25 second SETATTR \"{\\\"year\\\":1984}\"
 VADD vectors:plain VALUES 2 0.1 0.2 one NOQUANT
 ";
 
+const REPEATED_MESSAGES: &str = "
+XADD stream:once IDMP producer one * name value
+XADD stream:once IDMP producer two * name value
+XADD stream:once IDMP producer one * name value
+XCFGSET stream:once IDMP-DURATION 5000 IDMP-MAXSIZE 20
+";
+
 /// Fills databases of any release since 6.2 with everything that it knows and keeps.
 pub(crate) fn fill_as(server: &TestRedis, knows: Knows) {
     server.cli(&["EVAL", LUA, "0"]);
@@ -98,6 +106,9 @@ pub(crate) fn fill_as(server: &TestRedis, knows: Knows) {
     }
     if knows.vector_sets {
         lines.push_str(VECTOR_SETS.trim_start());
+    }
+    if knows.repeated_messages {
+        lines.push_str(REPEATED_MESSAGES.trim_start());
     }
     for database in [1, 15] {
         writeln!(lines, "SELECT {database}\nSET only:{database} {database}\nHSET shared f {database}").unwrap();
