@@ -10,7 +10,9 @@ use crate::redis_dump::{dump, groups};
 use crate::support::installation::Installation;
 use crate::support::postgres::not_tried;
 use crate::support::redis::TestRedis;
-use crate::support::redis_data::{self, Knows};
+use crate::support::redis_data::{self, Feature};
+
+use Feature::{FieldExpiry, Functions, RepeatedMessages, VectorSets};
 
 /// One release: how its variable and its scratch are called, what it knows, and what a machine without it is told to get.
 struct Release {
@@ -18,43 +20,38 @@ struct Release {
     product: &'static str,
     /// As scratch calls itself.
     named: &'static str,
-    knows: Knows,
+    knows: &'static [Feature],
     needs: &'static str,
 }
 
-const REDIS_6_2: Release = Release {
-    variable: "LIFEBOAT_TEST_REDIS_6_2",
-    product: "redis",
-    named: "redis 6.2.",
-    knows: Knows { functions: false, field_expiry: false, vector_sets: false, repeated_messages: false },
-    needs: "",
-};
+const REDIS_6_2: Release =
+    Release { variable: "LIFEBOAT_TEST_REDIS_6_2", product: "redis", named: "redis 6.2.", knows: &[], needs: "" };
 const REDIS_8_0: Release = Release {
     variable: "LIFEBOAT_TEST_REDIS_8_0",
     product: "redis",
     named: "redis 8.0.",
-    knows: Knows { functions: true, field_expiry: true, vector_sets: true, repeated_messages: false },
+    knows: &[Functions, FieldExpiry, VectorSets],
     needs: "redis-server >= 8.0",
 };
 const REDIS_8_6: Release = Release {
     variable: "LIFEBOAT_TEST_REDIS_8_6",
     product: "redis",
     named: "redis 8.6.",
-    knows: Knows { repeated_messages: true, ..REDIS_8_0.knows },
+    knows: &[Functions, FieldExpiry, VectorSets, RepeatedMessages],
     needs: "redis-server >= 8.6",
 };
 const VALKEY_8_1: Release = Release {
     variable: "LIFEBOAT_TEST_VALKEY_8_1",
     product: "valkey",
     named: "valkey 8.1.",
-    knows: Knows { functions: true, field_expiry: false, vector_sets: false, repeated_messages: false },
+    knows: &[Functions],
     needs: "redis-server >= 7.2 or valkey-server >= 7.2",
 };
 const VALKEY_9_1: Release = Release {
     variable: "LIFEBOAT_TEST_VALKEY_9_1",
     product: "valkey",
     named: "valkey 9.1.",
-    knows: Knows { functions: true, field_expiry: true, vector_sets: false, repeated_messages: false },
+    knows: &[Functions, FieldExpiry],
     needs: "valkey-server >= 9.0",
 };
 const RELEASES: [&Release; 5] = [&REDIS_6_2, &REDIS_8_0, &REDIS_8_6, &VALKEY_8_1, &VALKEY_9_1];
@@ -103,7 +100,7 @@ async fn round_trip(release: &Release) {
     let evidence = &tested["evidence"];
     let expected = prints(&server).await;
     assert_eq!(evidence["groups"], expected.len(), "{evidence:#}");
-    let functions = usize::from(release.knows.functions);
+    let functions = usize::from(release.knows.contains(&Functions));
     assert_eq!(evidence["engine_counts"], expected.len() - functions, "{evidence:#}");
     let scratch = tested["measured"]["scratch"].as_str().unwrap();
     assert!(scratch.starts_with(release.named), "{scratch}");
@@ -112,14 +109,14 @@ async fn round_trip(release: &Release) {
     let other = release.start().unwrap();
     lifeboat.ok(&["restore", "job", "--to", &other.url()]);
     assert_eq!(prints(&other).await, expected);
-    if release.knows.field_expiry {
+    if release.knows.contains(&FieldExpiry) {
         // Asked of the server itself.
         let when = other.cli(&["HPEXPIRETIME", "fields", "FIELDS", "2", "later", "never"]);
         assert_eq!(when.lines().collect::<Vec<_>>(), ["4102444800123", "-1"]);
         other.cli(&["HPEXPIREAT", "fields", "4102444800124", "FIELDS", "1", "later"]);
         assert_eq!(differing(&prints(&other).await, &expected), ["db0/hash"]);
     }
-    if release.knows.vector_sets {
+    if release.knows.contains(&VectorSets) {
         other.cli(&["VSETATTR", "vectors", "second", "{\"year\":1985}"]);
         assert_eq!(differing(&prints(&other).await, &expected), ["db0/hash", "db0/module"]);
     }
@@ -206,11 +203,10 @@ async fn what_a_server_cannot_load_is_refused_before_anything_of_it_is_emptied()
 #[tokio::test]
 async fn what_an_older_release_wrote_is_restored_into_every_newer_one() {
     let of_the_distribution = TestRedis::start();
-    let plain = Knows { functions: true, ..REDIS_6_2.knows };
     let of_7 = [&REDIS_8_0, &REDIS_8_6, &VALKEY_8_1, &VALKEY_9_1];
-    let cases: [(Option<TestRedis>, Knows, &[&Release]); 4] = [
+    let cases: [(Option<TestRedis>, &[Feature], &[&Release]); 4] = [
         (REDIS_6_2.start(), REDIS_6_2.knows, &of_7),
-        (Some(of_the_distribution), plain, &of_7),
+        (Some(of_the_distribution), &[Functions], &of_7),
         (REDIS_8_0.start(), REDIS_8_0.knows, &[&REDIS_8_6]),
         (VALKEY_8_1.start(), VALKEY_8_1.knows, &[&REDIS_8_0, &VALKEY_9_1]),
     ];

@@ -60,12 +60,12 @@ FUNCTION LOAD \"#!lua name=two\\nredis.register_function{function_name='g', call
 ";
 
 /// What releases know beyond the common types.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Knows {
-    pub(crate) functions: bool,
-    pub(crate) field_expiry: bool,
-    pub(crate) vector_sets: bool,
-    pub(crate) repeated_messages: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Functions,
+    FieldExpiry,
+    VectorSets,
+    RepeatedMessages,
 }
 
 /// In a compact encoding and in a table, with the expiry of all fields, some and none.
@@ -96,18 +96,19 @@ XCFGSET stream:once IDMP-DURATION 5000 IDMP-MAXSIZE 20
 ";
 
 /// Fills databases of any release since 6.2 with everything that it knows and keeps.
-pub(crate) fn fill_as(server: &TestRedis, knows: Knows) {
+pub(crate) fn fill_as(server: &TestRedis, knows: &[Feature]) {
     server.cli(&["EVAL", LUA, "0"]);
     let of_7 = ["FUNCTION LOAD ", "XGROUP CREATE stream late "];
-    let is_kept = |line: &&str| knows.functions || !of_7.iter().any(|begin| line.starts_with(begin));
+    let is_kept =
+        |line: &&str| knows.contains(&Feature::Functions) || !of_7.iter().any(|begin| line.starts_with(begin));
     let mut lines: String = LINES.trim_start().lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
-    if knows.field_expiry {
+    if knows.contains(&Feature::FieldExpiry) {
         lines.push_str(FIELD_EXPIRY.trim_start());
     }
-    if knows.vector_sets {
+    if knows.contains(&Feature::VectorSets) {
         lines.push_str(VECTOR_SETS.trim_start());
     }
-    if knows.repeated_messages {
+    if knows.contains(&Feature::RepeatedMessages) {
         lines.push_str(REPEATED_MESSAGES.trim_start());
     }
     for database in [1, 15] {

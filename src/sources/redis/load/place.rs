@@ -306,14 +306,14 @@ fn must_know_the_format(
     let product = if wanted.details.product == "valkey" { "valkey" } else { "redis" };
     let first = RELEASES.iter().find(|(format, ..)| *format == needed).map(|(_, name, _)| (*name).to_owned());
     let first = first.unwrap_or_else(|| format!("{product} {}", wanted.record.version));
-    let knows = match known {
+    let limit = match known {
         Some(known) if !is_foreign => format!("knows formats up to {known}"),
         _ => format!("loads none that Redis alone writes, from {} on", OF_REDIS_ALONE.start()),
     };
     Err(SourceError::Refused {
         what: what.to_owned(),
         why: format!(
-            "the snapshot's values are of format {needed}, and this server ({} {}) {knows}",
+            "the snapshot's values are of format {needed}, and this server ({} {}) {limit}",
             server.product, server.version,
         ),
         hint: format!("restore into {first} or later"),
