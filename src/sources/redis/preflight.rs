@@ -102,7 +102,10 @@ fn facts_about_the_dump(server: &Server, of: &str, preflight: &mut Preflight) {
     let opaque: Vec<&str> = server.modules.iter().map(String::as_str).filter(|name| *name != VECTOR_SETS).collect();
     if !opaque.is_empty() {
         let modules = opaque.join(", ");
-        warn(format!("modules {modules}: their values are kept and compared as they are saved, not by what they mean"));
+        warn(format!(
+            "modules {modules}: their values are kept and compared as they are saved, not by what they mean; a restore test fails \
+             for nothing where a module saves what it has loaded in another way"
+        ));
     }
     if let Some(policy) = server.text("maxmemory_policy") {
         if policy.ends_with("-lru") || policy.ends_with("-lfu") {
