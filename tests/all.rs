@@ -31,6 +31,7 @@ mod redis_restore;
 mod redis_restore_test;
 mod redis_sentinel;
 mod redis_spool;
+mod redis_versions;
 mod redis_wire;
 mod report;
 mod scratch;

@@ -118,6 +118,7 @@ async fn of_many_changed_keys_all_are_counted_and_twenty_named() {
     let [mismatch] = mismatches.as_slice() else { panic!("{mismatches:#?}") };
     assert_eq!(mismatch.what, "db0/string");
     assert!(mismatch.difference.starts_with("keys differ: 1000 missing (missing: `key:"), "{}", mismatch.difference);
+    assert!(mismatch.expected.starts_with("3000 keys, ") && mismatch.actual.starts_with("2000 keys, "), "{mismatch:?}");
     assert_eq!(mismatch.difference.matches("`key:").count(), 20, "{}", mismatch.difference);
     loaded.lease.release().await.unwrap();
 }

@@ -100,9 +100,9 @@ async fn everything_comes_back_as_it_was_and_a_second_restore_is_refused_until_i
     let other = TestRedis::start();
     let dry = lifeboat.expect(0, &["restore", "kv", "--to", &other.url(), "--dry-run"]);
     let total: u64 = expected.values().map(|print| print.records).sum();
-    says(&dry, &["would restore", &format!("{total} rows"), "nothing was written"]);
+    says(&dry, &["would restore", &format!("{total} keys"), "nothing was written"]);
     assert_eq!(other.cli(&["INFO", "keyspace"]).trim(), "# Keyspace");
-    says(&lifeboat.expect(0, &["restore", "kv", "--to", &other.url()]), &[&format!("{total} rows")]);
+    says(&lifeboat.expect(0, &["restore", "kv", "--to", &other.url()]), &[&format!("{total} keys")]);
     assert_eq!(prints(&other).await, expected);
 
     other.cli(&["SET", "short", "changed"]);
@@ -155,7 +155,7 @@ async fn chosen_keys_go_beside_others_and_never_over_one_that_is_not_named() {
         all.extend(more);
         lifeboat.expect(status, &all)
     };
-    says(&only(&["key/session:*"], 0, &[]), &["4 rows"]);
+    says(&only(&["key/session:*"], 0, &[]), &[", 4 keys, "]);
     assert_eq!(
         (keys(&other, 0).join(" "), keys(&other, 2).join(" ")),
         ("kept session:1 session:2 session:3".into(), "session:9".into())

@@ -58,6 +58,26 @@ fn fuzzy_and_filtered_snapshots_are_proven_and_marked() {
     assert!(text.contains("a single point in time") && text.contains("keys \\`list:\\*\\`"), "{text}");
 }
 
+#[test]
+fn every_verb_speaks_of_keys_where_the_source_is_a_redis() {
+    let server = TestRedis::start();
+    server.feed("SET a 1\nSET b 2\nHSET h f v\nSELECT 3\nSADD s x\n");
+    let installation = installation(&server, "");
+    let backup = installation.ok(&["backup", "now"]).says(&[": 4 keys, "]);
+    let tested =
+        installation.ok(&["restore-test"]).says(&["PROVEN: 3 groups of keys, 4 keys, ", " equal; recovered in "]);
+    let other = TestRedis::start();
+    let url = other.url();
+    let dry = installation.ok(&["restore", "job", "--to", &url, "--dry-run"]).says(&[", 4 keys, "]);
+    let one = installation.ok(&["restore", "job", "--to", &url, "--only", "db3"]).says(&[", 1 key, "]);
+    let (status, listed) = (installation.ok(&["status"]), installation.ok(&["snapshots"]));
+    for said in [backup, tested, dry, one, status, listed] {
+        for word in ["row", "table", "catalog", "PROVEN: 3 groups,"] {
+            assert!(!said.all().contains(word), "`{word}` in {}", said.all());
+        }
+    }
+}
+
 /// Every object at the target that may hold data.
 fn packs(installation: &Installation) -> Vec<std::path::PathBuf> {
     let folders = std::fs::read_dir(installation.path("shelf/packs")).unwrap().flatten();

@@ -3,6 +3,7 @@
 use super::args::{BackupNowArgs, Global};
 use super::output::Output;
 use crate::config::Job;
+use crate::domain::words::{counted, words};
 use crate::domain::{JobName, human_bytes};
 use crate::operations::backup::{self, BackupOutcome, BackupPlan};
 use crate::operations::copies::CopyOutcome;
@@ -88,11 +89,11 @@ fn outcome_text(outcome: &BackupOutcome) -> String {
     let copies: Vec<_> =
         outcome.copies.iter().filter(|copy| copy.committed()).map(|copy| copy.target.as_str()).collect();
     let mut text = format!(
-        "{}: snapshot {} on {}: {} rows, {} read, {} new",
+        "{}: snapshot {} on {}: {}, {} read, {} new",
         outcome.job,
         outcome.snapshot,
         copies.join(", "),
-        outcome.rows,
+        counted(outcome.rows, words(&outcome.kind).rows),
         human_bytes(outcome.read_bytes),
         human_bytes(outcome.stored_bytes),
     );

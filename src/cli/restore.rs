@@ -3,6 +3,7 @@
 use super::arg_types::{Destination as To, Selector as Choice, password_variable};
 use super::args::{Global, RestoreArgs};
 use super::output::Output;
+use crate::domain::words::{counted, words};
 use crate::domain::{Place, human_bytes};
 use crate::operations::restore::{self, Destination, Request, RestoreOutcome};
 use crate::operations::snapshots::Selector;
@@ -47,12 +48,12 @@ pub fn selector(selector: &Choice) -> Selector {
 fn text(outcome: &RestoreOutcome, dry_run: bool) -> String {
     let verb = if dry_run { "would restore" } else { "restored" };
     let mut text = format!(
-        "{}: {verb} snapshot {} of {}: {} parts, {} rows, {}\n  from {}\n  to   {}\n",
+        "{}: {verb} snapshot {} of {}: {} parts, {}, {}\n  from {}\n  to   {}\n",
         outcome.job,
         outcome.snapshot,
         outcome.of,
         outcome.parts,
-        outcome.rows,
+        counted(outcome.rows, words(&outcome.kind).rows),
         human_bytes(outcome.bytes),
         outcome.from,
         outcome.to

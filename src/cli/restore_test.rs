@@ -5,7 +5,8 @@ use super::args::{Global, RestoreTestArgs};
 use super::backup::chosen;
 use super::output::Output;
 use crate::config::Job;
-use crate::domain::{Reason, Verdict, human_bytes};
+use crate::domain::words::{counted, words};
+use crate::domain::{Evidence, Reason, Verdict, human_bytes};
 use crate::operations::restore_test::{self, Request, TestOutcome};
 use crate::operations::snapshots::Selector;
 use crate::operations::test_plan::{self, TestPlan};
@@ -125,11 +126,9 @@ fn text(outcome: &TestOutcome) -> String {
     match &outcome.verdict {
         Verdict::Proven { evidence } => {
             text.push_str(&format!(
-                ": {} groups, {} rows, {} and {} catalog objects equal; recovered in {:.1} s\n",
-                evidence.groups,
-                evidence.rows,
+                ": {}, {} equal; recovered in {:.1} s\n",
+                equal(evidence, &outcome.kind),
                 human_bytes(evidence.bytes),
-                evidence.objects,
                 seconds(outcome.measured.recovery_ms),
             ));
             for check in &evidence.checks {
@@ -161,6 +160,16 @@ fn text(outcome: &TestOutcome) -> String {
         text.push_str(&format!("  scratch was kept: {kept}\n"));
     }
     text
+}
+
+/// `3 tables, 120 rows, 40 catalog objects`.
+pub(super) fn equal(evidence: &Evidence, kind: &str) -> String {
+    let words = words(kind);
+    let mut parts = vec![counted(evidence.groups, words.groups), counted(evidence.rows, words.rows)];
+    if words.has_catalog {
+        parts.push(counted(evidence.objects, ["catalog object", "catalog objects"]));
+    }
+    parts.join(", ")
 }
 
 fn seconds(millis: u64) -> f64 {

@@ -17,6 +17,7 @@ pub mod record_hash;
 pub mod secret;
 pub mod stream;
 pub mod verdict;
+pub mod words;
 
 pub use blob::{BlobAddress, BlobPiece, PackNumber};
 pub use bytes_text::{human_bytes, parse_bytes};

@@ -36,6 +36,8 @@ pub enum Destination {
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct RestoreOutcome {
     pub job: String,
+    /// Of the source: `redis`.
+    pub kind: String,
     pub snapshot: String,
     pub of: String,
     pub from: String,
@@ -120,6 +122,7 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     let prints = || wanted.iter().filter_map(|name| Some((name, snapshot.store.fingerprint(name)?)));
     let mut outcome = RestoreOutcome {
         job: job.to_owned(),
+        kind: snapshot.recipe.meta.source.kind.clone(),
         snapshot: snapshot.root.snapshot.to_string(),
         of: snapshot.root.started.clone(),
         from: format!("{} ({})", target.name, target.target.place()),

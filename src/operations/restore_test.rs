@@ -38,6 +38,8 @@ pub struct Request {
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct TestOutcome {
     pub job: String,
+    /// Of the source: `redis`.
+    pub kind: String,
     pub target: TargetName,
     /// `None` when not even a snapshot was found.
     pub snapshot: Option<SnapshotId>,
@@ -78,6 +80,7 @@ async fn test_target(
         keep_scratch: request.keep_scratch,
         outcome: TestOutcome {
             job: name.to_owned(),
+            kind: job.kind.clone(),
             target: target.name.clone(),
             snapshot: None,
             dumped_at: String::new(),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::rows::{EXAMPLES_MAX, RowCounts};
 use crate::domain::record::PartGroup;
+use crate::domain::words::{self, Noun, counted};
 use crate::domain::{Evidence, Fingerprint, Mismatch, PartName, SourceRecord};
 
 /// One side of a comparison: a dump's record and the fingerprints of its parts.
@@ -24,13 +25,15 @@ pub struct GroupComparison {
     pub evidence: Evidence,
     /// Groups whose content differs although both sides have all their parts: worth counting the rows that differ.
     pub differing: Vec<String>,
+    /// Of the source: what its records are called.
+    kind: String,
 }
 
 /// Compares every group that either side has, and the engine's counts with ours on both sides.
 ///
 /// Groups are matched by name, whatever parts each side cut them into.
 pub fn compare_groups(recorded: Side<'_>, restored: Side<'_>) -> GroupComparison {
-    let mut comparison = GroupComparison::default();
+    let mut comparison = GroupComparison { kind: recorded.record.kind.clone(), ..GroupComparison::default() };
     let counterparts: HashMap<&str, &PartGroup> =
         restored.record.groups.iter().map(|group| (group.name.as_str(), group)).collect();
     for group in &recorded.record.groups {
@@ -73,7 +76,8 @@ impl GroupComparison {
             return;
         }
         self.differing.push(name.clone());
-        self.differ(name, &difference(ours, theirs), &shown(ours), &shown(theirs));
+        let noun = self.noun(name);
+        self.differ(name, &difference(ours, theirs, noun), &shown(ours, noun), &shown(theirs, noun));
     }
 
     /// `None` where the engine did not count; a count that differs from ours is a mismatch.
@@ -81,14 +85,19 @@ impl GroupComparison {
         let count = group.engine_count?;
         let equal = count == fingerprint.records;
         if !equal {
+            let noun = self.noun(&group.name);
             self.differ(
                 &group.name,
-                &format!("the engine's own count differs from the rows read from {place}"),
-                &rows(count),
-                &rows(fingerprint.records),
+                &format!("the engine's own count differs from the {} read from {place}", noun[1]),
+                &counted(count, noun),
+                &counted(fingerprint.records, noun),
             );
         }
         Some(equal)
+    }
+
+    fn noun(&self, group: &str) -> Noun {
+        words::records(&self.kind, group)
     }
 
     fn differ(&mut self, group: &str, difference: &str, expected: &str, actual: &str) {
@@ -102,10 +111,11 @@ impl GroupComparison {
 
     /// Puts exact counts in the place of what the fingerprints alone could say about a group in `differing`.
     pub fn refine(&mut self, group: &str, counts: RowCounts) {
+        let noun = self.noun(group);
         let named =
             self.mismatches.iter_mut().find(|mismatch| mismatch.what == group && mismatch.expected.contains("sum "));
         if let Some(mismatch) = named {
-            mismatch.difference = row_difference(counts);
+            mismatch.difference = row_difference(counts, noun);
         }
     }
 }
@@ -146,25 +156,14 @@ impl GroupComparison {
 
     /// Puts exact counts and some names in the place of what the fingerprints alone could say about a group.
     pub fn refine_by_names(&mut self, group: &str, counts: RowCounts, named: &NamedRecords) {
+        let noun = self.noun(group);
         let is_meant = |mismatch: &&mut Mismatch| {
             mismatch.what == group && (mismatch.expected.contains("sum ") || is_one_sided(mismatch))
         };
         if let Some(mismatch) = self.mismatches.iter_mut().find(is_meant) {
-            let noun = noun(group);
-            let (difference, told) = (row_difference(counts).replacen("rows", noun, 1), named.told());
+            let (difference, told) = (row_difference(counts, noun), named.told());
             mismatch.difference = if told.is_empty() { difference } else { format!("{difference} ({told})") };
         }
-    }
-}
-
-/// What the records of a group of digests are called.
-fn noun(group: &str) -> &'static str {
-    match group {
-        "functions" => "libraries",
-        "files" => "files",
-        "objects" => "objects",
-        "repositories" => "things",
-        _ => "keys",
     }
 }
 
@@ -193,32 +192,28 @@ fn no_part(part: &PartName, place: &str) -> String {
     format!("the {place} has no part `{part}`")
 }
 
-fn rows(count: u64) -> String {
-    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
-}
-
-/// Rows, bytes and the first eight bytes of the sum: what a person can compare at a glance.
-fn shown(fingerprint: Fingerprint) -> String {
+/// Records, bytes and the first eight bytes of the sum: what a person can compare at a glance.
+fn shown(fingerprint: Fingerprint, noun: Noun) -> String {
     let sum = hex::encode(&fingerprint.sum[..8]);
-    format!("{}, {} bytes, sum {sum}", rows(fingerprint.records), fingerprint.bytes)
+    format!("{}, {} bytes, sum {sum}", counted(fingerprint.records, noun), fingerprint.bytes)
 }
 
 /// What two fingerprints alone say.
-fn difference(recorded: Fingerprint, restored: Fingerprint) -> String {
+fn difference(recorded: Fingerprint, restored: Fingerprint, [_, many]: Noun) -> String {
     let (before, after) = (recorded.records, restored.records);
     match before.cmp(&after) {
-        std::cmp::Ordering::Greater => format!("rows differ: {} missing", before - after),
-        std::cmp::Ordering::Less => format!("rows differ: {} extra", after - before),
-        std::cmp::Ordering::Equal => "rows differ: same count, content differs".to_owned(),
+        std::cmp::Ordering::Greater => format!("{many} differ: {} missing", before - after),
+        std::cmp::Ordering::Less => format!("{many} differ: {} extra", after - before),
+        std::cmp::Ordering::Equal => format!("{many} differ: same count, content differs"),
     }
 }
 
 /// What counting row by row says. A row with another value is one missing and one extra.
-pub fn row_difference(counts: RowCounts) -> String {
+pub fn row_difference(counts: RowCounts, [_, many]: Noun) -> String {
     match (counts.missing, counts.extra) {
-        (missing, 0) => format!("rows differ: {missing} missing"),
-        (0, extra) => format!("rows differ: {extra} extra"),
-        (missing, extra) => format!("rows differ: {missing} missing, {extra} extra"),
+        (missing, 0) => format!("{many} differ: {missing} missing"),
+        (0, extra) => format!("{many} differ: {extra} extra"),
+        (missing, extra) => format!("{many} differ: {missing} missing, {extra} extra"),
     }
 }
 

@@ -5,8 +5,9 @@ use maud::{Markup, html};
 use super::JobAnswer;
 use super::html_marks::{gap_list, mark, standing};
 use super::model::{BackupLine, Cell, CopyState, JobReport, Outcome, RunLine, TestLine};
-use super::wording::{RUNS_SHOWN_MAX, Words, capital, count, measured, minute, plural, span_up, summary, words};
+use super::wording::{RUNS_SHOWN_MAX, capital, count, measured, minute, plural, span_up, summary};
 use crate::domain::verdict::CheckResult;
+use crate::domain::words::{Words, words};
 use crate::domain::{Evidence, Verdict, human_bytes};
 
 pub(super) fn job_section(job: &JobReport, answer: &JobAnswer) -> Markup {

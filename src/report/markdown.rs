@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::model::{Cell, CopyState, JobReport, Outcome, ReportModel};
 use super::wording::{
     MISMATCHES_SHOWN_MAX, RUNS_SHOWN_MAX, backup_command, copy_troubles, count, measured, minute, next_command, plural,
-    sentence, span_up, standing_mark, standing_word, summary, words,
+    sentence, span_up, standing_mark, standing_word, summary,
 };
 use super::{JobAnswer, Rendering};
+use crate::domain::words::words;
 use crate::domain::{Gap, Verdict, human_bytes};
 
 pub(super) fn render(rendering: &Rendering<'_>) -> String {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::model::{Cell, CopyState, JobReport, Standing};
+use crate::domain::words::{Noun, Words, words};
 use crate::domain::{Evidence, JobName, Reason, TargetName, Verdict};
 
 /// How many mismatches a rendering for people lists; the JSON record has them all.
@@ -94,25 +95,8 @@ pub(super) fn summary(cell: &Cell<'_>) -> String {
     }
 }
 
-/// What people who run a kind of system call what is in it: one, and many.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Words {
-    pub(super) groups: [&'static str; 2],
-    pub(super) rows: [&'static str; 2],
-    /// Definitions are compared, too.
-    pub(super) has_catalog: bool,
-}
-
-/// Tables and rows, unless the kind has other words.
-pub(super) fn words(kind: &str) -> Words {
-    match kind {
-        "redis" => Words { groups: ["group of keys", "groups of keys"], rows: ["key", "keys"], has_catalog: false },
-        _ => Words { groups: ["table", "tables"], rows: ["row", "rows"], has_catalog: true },
-    }
-}
-
 /// `1 row`, `12,000 rows`.
-pub(super) fn plural(number: u64, [one, many]: [&str; 2]) -> String {
+pub(super) fn plural(number: u64, [one, many]: Noun) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number)) }
 }
 

@@ -174,7 +174,10 @@ impl Pipeline {
     pub(super) fn take_parts(&self, parts: impl Iterator<Item = FinishedPart>) {
         let mut state = self.lock();
         for part in parts {
-            state.raw_bytes += part.fingerprint.bytes;
+            // A digest says what other parts mean: nothing more was read for it.
+            if part.shape != Shape::Digest {
+                state.raw_bytes += part.fingerprint.bytes;
+            }
             state.parts.push(part);
         }
     }

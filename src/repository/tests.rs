@@ -88,7 +88,9 @@ impl Bench {
                 });
             }
         });
-        let Written { parts, added, cache, blob_packs, .. } = pipeline.finish().unwrap();
+        let Written { parts, added, cache, raw_bytes, blob_packs, .. } = pipeline.finish().unwrap();
+        let read = parts.iter().filter(|part| part.shape != Shape::Digest).map(|part| part.fingerprint.bytes);
+        assert_eq!(raw_bytes, read.sum::<u64>(), "what a digest says was not read beside what it is of");
         cache.commit().unwrap();
         let recipe = Recipe { meta: meta(), parts, blob_packs };
         let text = recipe::encode(&recipe);

@@ -27,7 +27,7 @@ fn one_table_goes_into_a_database_that_holds_other_things_and_never_over_itself(
     lifeboat.ok(&["backup", "now"]);
     server.psql("shop", "drop table orders");
     for name in ["public.orders", "shop/table/public.orders"] {
-        lifeboat.ok(&["restore", "shop", "--only", name, "--to", &server.url("shop")]).says(&["1 rows"]);
+        lifeboat.ok(&["restore", "shop", "--only", name, "--to", &server.url("shop")]).says(&[", 1 row, "]);
         assert_eq!(server.psql("shop", "insert into orders (what) values ('second') returning id"), "2");
         lifeboat
             .run(&["restore", "shop", "--only", name, "--to", &server.url("shop")])

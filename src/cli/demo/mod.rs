@@ -17,9 +17,10 @@ use super::init::RecoveryKey;
 use super::output::Output;
 use super::progress::Reporter;
 use super::report::write_files;
+use super::restore_test::equal;
 use crate::config::{Config, Job};
 use crate::domain::progress::Silent;
-use crate::domain::{Place, ScratchNeeds, TargetName, Verdict, human_bytes};
+use crate::domain::{Place, ScratchNeeds, TargetName, Verdict, human_bytes, words};
 use crate::operations::backup::BackupOutcome;
 use crate::operations::restore_test::{Request, TestOutcome};
 use crate::operations::snapshots::Selector;
@@ -282,12 +283,11 @@ impl Demo<'_> {
     fn show_backup(&self, outcome: &BackupOutcome) {
         let targets: Vec<_> = outcome.copies.iter().map(|copy| copy.target.as_str()).collect();
         self.say(&format!(
-            "  {:<6} snapshot {} on {}: {} {}, {} read, {} stored at each",
+            "  {:<6} snapshot {} on {}: {}, {} read, {} stored at each",
             outcome.job,
             outcome.snapshot,
             targets.join(" and "),
-            outcome.rows,
-            if outcome.job == QUEUE { "keys" } else { "rows" },
+            words::counted(outcome.rows, words::words(&outcome.kind).rows),
             human_bytes(outcome.read_bytes),
             human_bytes(outcome.stored_bytes)
         ));
@@ -296,17 +296,11 @@ impl Demo<'_> {
     fn show_test(&self, outcome: &TestOutcome) {
         match &outcome.verdict {
             Verdict::Proven { evidence } => {
-                let what = if outcome.job == QUEUE {
-                    "groups of keys".to_owned()
-                } else {
-                    format!("tables and groups, {} rows, {} catalog objects", evidence.rows, evidence.objects)
-                };
                 self.say(&format!(
-                    "  {:<6} from {:<7} PROVEN: {} {}, {}; recovered in {:.1} s",
+                    "  {:<6} from {:<7} PROVEN: {}, {}; recovered in {:.1} s",
                     outcome.job,
                     outcome.target.as_str(),
-                    evidence.groups,
-                    what,
+                    equal(evidence, &outcome.kind),
                     counted(evidence.checks.len(), "check"),
                     std::time::Duration::from_millis(outcome.measured.recovery_ms).as_secs_f64()
                 ));

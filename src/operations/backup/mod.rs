@@ -161,6 +161,7 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     copies.sort_by(|a, b| a.target.cmp(&b.target));
     let outcome = BackupOutcome {
         job: name.to_owned(),
+        kind: job.kind.clone(),
         snapshot: meta.snapshot.clone(),
         started: meta.started.clone(),
         finished: clock::rfc3339(clock::now()),

@@ -12,6 +12,8 @@ use crate::repository::recipe::Meta;
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct BackupOutcome {
     pub job: String,
+    /// Of the source: `redis`.
+    pub kind: String,
     pub snapshot: SnapshotId,
     pub started: String,
     pub finished: String,

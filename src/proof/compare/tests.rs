@@ -25,7 +25,12 @@ fn record(groups: &[(&str, u64, Option<u64>)]) -> (SourceRecord, HashMap<PartNam
 }
 
 fn compare(before: &[(&str, u64, Option<u64>)], after: &[(&str, u64, Option<u64>)]) -> GroupComparison {
-    let (left, left_prints) = record(before);
+    compare_of("postgres", before, after)
+}
+
+fn compare_of(kind: &str, before: &[(&str, u64, Option<u64>)], after: &[(&str, u64, Option<u64>)]) -> GroupComparison {
+    let (mut left, left_prints) = record(before);
+    left.kind = kind.to_owned();
     let (right, right_prints) = record(after);
     let recorded = Side { record: &left, fingerprints: &left_prints };
     compare_groups(recorded, Side { record: &right, fingerprints: &right_prints })
@@ -60,9 +65,22 @@ fn a_differing_group_tells_how_many_rows_and_a_second_look_tells_exactly() {
 }
 
 #[test]
+fn what_differs_of_a_redis_are_keys_and_libraries() {
+    let before = [("a", 5, None), ("functions", 2, None), ("b", 1, Some(2))];
+    let after = [("a", 2, None), ("functions", 3, None), ("b", 1, Some(1))];
+    let comparison = compare_of("redis", &before, &after);
+    let count = "b: the engine's own count differs from the keys read from the backup";
+    assert_eq!(told(&comparison), ["a: keys differ: 3 missing", "functions: libraries differ: 1 extra", count]);
+    let sides: Vec<_> = comparison.mismatches.iter().map(|m| (m.expected.as_str(), m.actual.as_str())).collect();
+    assert!(sides[0].0.starts_with("5 keys, ") && sides[1].1.starts_with("3 libraries, "), "{sides:?}");
+    assert_eq!(sides[2], ("2 keys", "1 key"));
+}
+
+#[test]
 fn records_with_names_are_told_by_them_also_where_a_whole_group_is_gone() {
     let mut comparison = compare(&[("a", 5, None), ("b", 1, None)], &[("a", 5, Some(5)), ("c", 1, None)]);
     comparison.differing.clear();
+    comparison.kind = "redis".to_owned();
     assert_eq!(comparison.one_sided(), ["b", "c"]);
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let differing = NamedRecords::of(own(&["x", "y"]), own(&["y", "z"]));
