@@ -153,11 +153,7 @@ fn a_changed_byte_in_the_stored_packs_fails_the_test_with_or_without_a_command()
 #[test]
 fn a_dry_restore_test_runs_nothing_and_says_what_it_needs() {
     let boat = tested("echo data", "touch $LIFEBOAT_FOLDER/ran");
-    boat.ok(&["restore-test", "--dry-run"]).says(&[
-        "needs of scratch: a scratch folder, ",
-        "of free disk",
-        "nothing was leased",
-    ]);
+    boat.ok(&["restore-test", "--dry-run"]).says(&["needs of scratch: ", "of free disk", "nothing was leased"]);
     assert!(!boat.path("ran").exists());
 }
 

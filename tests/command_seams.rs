@@ -23,6 +23,7 @@ fn context(work: &std::path::Path) -> Context {
         cancel: CancellationToken::new(),
         lanes: 1,
         work: work.to_owned(),
+        keep: work.join("kept"),
     }
 }
 

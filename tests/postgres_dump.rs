@@ -26,6 +26,7 @@ fn context(lanes: usize) -> Context {
         cancel: CancellationToken::new(),
         lanes,
         work: std::env::temp_dir(),
+        keep: std::env::temp_dir().join("no-folder"),
     }
 }
 

@@ -145,6 +145,7 @@ async fn run_with(
         cancel: CancellationToken::new(),
         lanes: 2,
         work: work.path().to_owned(),
+        keep: work.path().join("kept"),
     };
     let result = load(&context, record, store, request).await;
     assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "temporary files were left");
@@ -357,6 +358,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
         cancel: CancellationToken::new(),
         lanes: 2,
         work: work.path().to_owned(),
+        keep: work.path().join("kept"),
     };
     let kind = registry::kind("postgres").unwrap();
     let (url, client) = (server.url("postgres"), server.bin());

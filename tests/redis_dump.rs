@@ -31,6 +31,7 @@ pub(crate) fn context() -> Context {
         cancel: CancellationToken::new(),
         lanes: 4,
         work: std::env::temp_dir(),
+        keep: std::env::temp_dir().join("no-folder"),
     }
 }
 

@@ -15,5 +15,7 @@ mod real_server;
 pub(crate) mod server;
 #[path = "redis_rdb/single_changes.rs"]
 mod single_changes;
+#[path = "redis_rdb/vectors.rs"]
+mod vectors;
 #[path = "redis_rdb/versions.rs"]
 mod versions;

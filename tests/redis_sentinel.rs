@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lifeboat::sources::SourceError;
 
 use crate::redis_dump::{dump, free_port, groups, preflight, try_dump};
+use crate::support::certificates::{certificates, tls_lines};
 use crate::support::redis::TestRedis;
 use crate::support::server::plain;
 
@@ -104,5 +105,103 @@ async fn where_no_sentinel_helps_each_is_named_with_its_reason() {
         format!("127.0.0.1:{port}: "),
     ] {
         assert!(error.contains(&says), "{says} in {error}");
+    }
+}
+
+/// A primary and a sentinel that speak nothing but TLS, know us by certificate, and let in nobody without a user and a password of
+/// that server: the default users are off at the end.
+struct Guarded {
+    certificates: tempfile::TempDir,
+    port: u16,
+    sentinel_port: u16,
+    _servers: [TestRedis; 2],
+}
+
+impl Guarded {
+    fn start() -> Self {
+        let certificates = certificates();
+        let [port, sentinel_port] = [(); 2].map(|()| free_port());
+        let lines = tls_lines(certificates.path(), port);
+        let node = TestRedis::start_with(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        node.cli(&["SET", "kept", "behind a lock"]);
+        node.cli(&["ACL", "SETUSER", "watcher", "on", ">watched", "allchannels", "+@all"]);
+        node.cli(&["ACL", "SETUSER", "keeper", "on", ">node-secret-1", "+psync", "+replconf", "+ping", "+info"]);
+        node.cli(&["ACL", "SETUSER", "default", "off"]);
+        let mut lines = tls_lines(certificates.path(), sentinel_port);
+        lines.extend(
+            [
+                // The certificates are for a name, so the sentinel must give one.
+                "sentinel resolve-hostnames yes",
+                "sentinel announce-hostnames yes",
+                &format!("sentinel monitor mymaster localhost {port} 1"),
+                "sentinel auth-user mymaster watcher",
+                "sentinel auth-pass mymaster watched",
+            ]
+            .map(str::to_owned),
+        );
+        let sentinel = TestRedis::start_with(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        until("the sentinel has logged in", || sentinel.cli(&["SENTINEL", "CKQUORUM", "mymaster"]).starts_with("OK"));
+        let asker = ["ACL", "SETUSER", "asker", "on", ">sentinel-secret-2", "+sentinel|get-master-addr-by-name"];
+        sentinel.cli(&asker);
+        sentinel.cli(&["ACL", "SETUSER", "default", "off"]);
+        Self { certificates, port, sentinel_port, _servers: [node, sentinel] }
+    }
+
+    fn url(&self, authority: &str) -> String {
+        let file = |name: &str| self.certificates.path().join(name).display().to_string();
+        let (ca, cert, key) = (file(authority), file("client.pem"), file("client.key"));
+        let hosts = format!("keeper@localhost:{}", self.sentinel_port);
+        format!("rediss+sentinel://{hosts}/mymaster?tls_ca={ca}&tls_cert={cert}&tls_key={key}")
+    }
+
+    /// Further lines of the job, with these passwords in files.
+    fn passwords(&self, node: &str, sentinel: &str) -> String {
+        let kept = |name: &str, password: &str| {
+            let file = self.certificates.path().join(name);
+            std::fs::write(&file, password).unwrap();
+            format!("{{ file = {file:?} }}")
+        };
+        let (node, sentinel) = (kept("of-node", node), kept("of-sentinel", sentinel));
+        format!("password = {node}\nsentinel_username = \"asker\"\nsentinel_password = {sentinel}")
+    }
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_that_speak_tls_have_users_and_passwords_of_their_own() {
+    let guarded = Guarded::start();
+    let right = guarded.passwords("node-secret-1", "sentinel-secret-2");
+    let url = guarded.url("ca.pem");
+    let (record, parts) = dump(&url, &right).await;
+    assert_eq!(record.instants[0].of, format!("localhost:{}", guarded.port));
+    assert_eq!(groups(&record, &parts)["db0/string"].records, 1);
+    assert!(preflight(&url, &right).await.warnings.is_empty());
+
+    let (node, sentinel) = ("node-secret-1", "sentinel-secret-2");
+    let without_tls = format!("redis+sentinel://keeper@localhost:{}/mymaster", guarded.sentinel_port);
+    let foreign = guarded.url("other.pem");
+    for (url, [of_node, of_sentinel], says) in [
+        (&url, [node, ""], vec!["NOAUTH", "`sentinel_password`"]),
+        (&url, [node, node], vec!["WRONGPASS", "`sentinel_password`"]),
+        (&url, [sentinel, sentinel], vec!["it names localhost:", "WRONGPASS", "`password`"]),
+        (&foreign, [node, sentinel], vec!["UnknownIssuer"]),
+        (&without_tls, [node, sentinel], vec!["connection"]),
+    ] {
+        let lines = guarded.passwords(of_node, of_sentinel);
+        let lines = if of_sentinel.is_empty() { lines.lines().next().unwrap().to_owned() } else { lines };
+        let begun = Instant::now();
+        let (result, parts) = try_dump(url, &lines).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, SourceError::Unreachable { .. }), "{error:?}");
+        let text = format!("{error} {}", error.hint());
+        for word in says {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        assert!(text.contains(&format!("localhost:{}", guarded.sentinel_port)), "{text}");
+        for secret in [node, sentinel] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(parts.is_none_or(|parts| parts.is_empty()));
+        // What no waiting mends is not waited for.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
     }
 }

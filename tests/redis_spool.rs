@@ -1,5 +1,6 @@
 //! A target that is slower than the server bears: the spool takes what the server sends.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,11 @@ use lifeboat::sources::{Context, SourceError, registry};
 
 use crate::redis_dump::{context, groups, loaded};
 use crate::support::collecting_sink::CollectingSink;
+use crate::support::installation::Installation;
+use crate::support::postgres::not_tried;
 use crate::support::redis::TestRedis;
+use crate::support::server::plain;
+use crate::support::small_disk::{can_mount, on_a_small_disk};
 
 /// Far more than sockets and buffers hold, and no bytes that compress.
 const KEYS: usize = 600;
@@ -70,6 +75,69 @@ fn impatient() -> TestRedis {
     server
 }
 
+/// Runs `"$@"` on the disk `$0`, and fills the disk while the spool is being written: all of it stands still meanwhile and some seconds
+/// longer, and the server at the socket bears that or not. Afterwards there is room again.
+const FILL: &str = r#"
+used() { df --output=used -k "$0" | tail -n 1; }
+on_a_disk_that_fills() {
+    redis-cli -s "$socket" CONFIG SET repl-timeout "$1" >&2
+    pause=$2 before=$(used)
+    shift 2
+    "$@" & pid=$!
+    until [ $(($(used) - before)) -gt 4096 ]; do kill -0 $pid || exit 90; done
+    kill -STOP $pid
+    head -c 1G /dev/zero 2>/dev/null >"$0/filler"
+    sleep "$pause"
+    kill -CONT $pid
+    wait $pid; echo "== ended with $?"
+    rm "$0/filler"
+}
+socket=$1
+shift
+on_a_disk_that_fills 600 0 "$@" 2>&1
+on_a_disk_that_fills 3 6 "$@" 2>&1
+"$@" 2>&1; echo "== ended with $?"
+"#;
+
+#[test]
+fn a_disk_that_fills_under_the_spool_is_told_and_whatever_is_committed_is_whole() {
+    if !can_mount() {
+        return not_tried("no disk may be mounted here");
+    }
+    let server = TestRedis::start_with(&["rdbcompression no"]);
+    server.fill_with_noise(80);
+    let boat = Installation::of_kind("redis", &format!("url = \"{}\"", server.url()), "");
+    std::fs::create_dir(boat.state()).unwrap();
+    let backup = boat.command(&["backup", "now"]);
+    let mut command = plain(Path::new("sh"));
+    command.args(["-c", FILL]).arg(boat.state()).arg(server.socket()).arg(backup.get_program()).args(backup.get_args());
+    let ended = on_a_small_disk(&command, &boat.state(), 256 << 10);
+    let runs: Vec<&str> = ended.stdout.split("== ended with ").collect();
+    let [waited, broken, again, end] = runs[..] else { panic!("{}", ended.all()) };
+    assert_eq!([broken, again, end].map(|run| &run[..1]), ["0", "1", "0"], "{}", ended.all());
+    let full = format!("the spool in `{}/work-", boat.state().display());
+    for run in [waited, broken] {
+        let told = run.lines().find(|line| line.contains("warning: ")).unwrap_or_else(|| panic!("{}", ended.all()));
+        for says in [&full, "cannot be written: No space left on device", "the server waits", "make room on its disk"] {
+            assert!(told.contains(says), "{says} in {told}");
+        }
+    }
+    // What broke off says so, with the reason, and left nothing; the next run has the whole.
+    let (_, error) = broken.split_once("error: ").unwrap_or_else(|| panic!("{broken}"));
+    for says in ["transfer of the RDB", "hint: ", &full, "make room on its disk", "repl-timeout"] {
+        assert!(error.contains(says), "{says} in {error}");
+    }
+    assert!(
+        waited.contains(" 80 keys, ") && !broken.contains(" keys, ") && again.contains(" 80 keys, "),
+        "{}",
+        ended.all()
+    );
+    assert!(!again.contains("warning"), "{again}");
+    boat.ok(&["catalog", "rebuild"]);
+    assert_eq!(boat.snapshots().len(), 2);
+    assert_eq!(boat.restore_test()["verdict"], "proven");
+}
+
 async fn dumped(
     url: &str,
     spool: &str,
@@ -112,10 +180,15 @@ async fn a_spool_that_is_full_makes_the_server_wait_and_says_so() {
     result.unwrap();
     assert!(sink.committed().is_some());
     assert_eq!(warned.len(), 1, "{warned:?}");
-    assert!(warned[0].contains("the spool is full with 2.00 MiB: the server waits"), "{warned:?}");
+    assert!(warned[0].contains("is full with 2.00 MiB: the server waits"), "{warned:?}");
+    assert!(warned[0].contains("a larger `spool` in the job"), "{warned:?}");
     // Too small for a pause that the server does not bear.
     let (result, sink, warned) = dumped(&server.url(), "2MiB", Duration::from_secs(9)).await;
-    assert!(result.is_err() && sink.committed().is_none() && warned.len() == 1, "{warned:?}");
+    assert!(sink.committed().is_none() && warned.len() == 1, "{warned:?}");
+    let error = result.unwrap_err();
+    for says in ["the spool in `/", "is full with 2.00 MiB; a larger `spool` in the job", "repl-timeout"] {
+        assert!(error.hint().contains(says), "{says} in {error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

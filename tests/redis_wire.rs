@@ -7,8 +7,8 @@ use lifeboat::sources::redis::replica::{self, Filled, Framing, Transfer};
 use lifeboat::sources::redis::wire::{Code, ConnectOptions, Connection, ServerError, Value, WireError};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::certificates::{certificates, tls_lines};
 use crate::support::redis::TestRedis;
-use crate::support::server::{output, plain};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -241,48 +241,12 @@ async fn cancelling_ends_every_wait_at_once() {
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 
-/// Certificates as an administrator makes them; returns the folder.
-fn certificates() -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::Builder::new().prefix("lbr-").tempdir_in("/tmp").unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let openssl = |line: &str| {
-        let mut command = plain(std::path::Path::new("openssl"));
-        output(command.args(line.split(' ')).current_dir(folder.path()));
-    };
-    openssl(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca",
-    );
-    for name in ["server", "client"] {
-        openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ));
-        std::fs::write(folder.path().join("ext"), "subjectAltName=DNS:localhost\n").unwrap();
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out {name}.pem -extfile ext"
-        ));
-        std::fs::set_permissions(folder.path().join(format!("{name}.key")), std::fs::Permissions::from_mode(0o644))
-            .unwrap();
-    }
-    openssl(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=o",
-    );
-    folder
-}
-
 #[tokio::test]
 async fn tls_checks_the_server_and_shows_a_client_certificate() {
     let certificates = certificates();
     let file = |name: &str| certificates.path().join(name).display().to_string();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let tls = [
-        format!("tls-port {port}"),
-        "bind 127.0.0.1".to_owned(),
-        format!("tls-cert-file {}", file("server.pem")),
-        format!("tls-key-file {}", file("server.key")),
-        format!("tls-ca-cert-file {}", file("ca.pem")),
-        "tls-auth-clients yes".to_owned(),
-    ];
+    let tls = tls_lines(certificates.path(), port);
     let server = TestRedis::start_with(&tls.iter().map(String::as_str).collect::<Vec<_>>());
     server.cli(&["SET", "a", "1"]);
     let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn references_and_ordinary_text_are_left_alone() {
         for text in ["password = { file = \"/run/pg\" }", "url = \"postgres://u@db/x\"", "access_key_id = \"AK\""] {
-            assert_eq!(secret_spans(text, &parsed(text)), [], "{text}");
+            assert!(secret_spans(text, &parsed(text)).is_empty(), "{text}");
         }
         assert_eq!(redact_text("at `postgres://u:p@h/d`"), "at `postgres://u:[redacted]@h/d`");
     }

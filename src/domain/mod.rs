@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no async runtime: everything here can be tested by value.
 
+pub mod blob;
 pub mod bytes_text;
 pub mod fingerprint;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod stream;
 pub mod verdict;
 pub mod words;
 
+pub use blob::{BlobAddress, BlobPiece, PackNumber};
 pub use bytes_text::{human_bytes, parse_bytes};
 pub use fingerprint::Fingerprint;
 pub use ids::{JobName, RunId, SnapshotId, TargetName, WriterId};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use std::path::{Path, PathBuf};
+
 use super::{Secret, human_bytes};
 
 /// A running system that a source, a loader or a check connects to.
@@ -11,6 +13,32 @@ pub struct Place {
     /// (`postgres://user@%2Ftmp%2Fsock:5432/db`); no password.
     pub url: String,
     pub password: Option<Secret>,
+}
+
+const FOLDER: &str = "file://";
+
+impl Place {
+    /// A folder as a place; any path is understood.
+    pub fn of_folder(path: &Path) -> Self {
+        use std::fmt::Write;
+        use std::os::unix::ffi::OsStrExt;
+        let mut url = FOLDER.to_owned();
+        for byte in path.as_os_str().as_bytes() {
+            if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
+                url.push(char::from(*byte));
+            } else {
+                write!(url, "%{byte:02X}").expect("a String takes every write");
+            }
+        }
+        Self { url, password: None }
+    }
+
+    /// The folder that this place is, if it is one.
+    pub fn folder(&self) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStringExt;
+        let path = percent_decoded(self.url.strip_prefix(FOLDER)?)?;
+        Some(PathBuf::from(std::ffi::OsString::from_vec(path))).filter(|path| !path.as_os_str().is_empty())
+    }
 }
 
 /// The URL with a host, for parsers that want one after a login or before a port; libpq wants none there:
@@ -78,6 +106,13 @@ pub struct ScratchNeeds {
     /// Modules whose data the snapshot holds, as the server names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
+    /// Whom files belong to, by number, and whether there are devices: not everybody may give files away or make devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub devices: bool,
 }
 
 fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
@@ -87,12 +122,13 @@ fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
 impl ScratchNeeds {
     /// `postgres 15`; `a scratch folder` where no server is needed.
     pub fn instance(&self) -> String {
-        if self.engine == "command" { "a scratch folder".to_owned() } else { format!("{} {}", self.engine, self.major) }
+        if self.major == 0 { "a scratch folder".to_owned() } else { format!("{} {}", self.engine, self.major) }
     }
 
     /// One entry for each need, in the words in which a machine is said to lack it.
     pub fn describe(&self) -> Vec<String> {
-        let mut needs = vec![self.instance()];
+        // What is restored into a folder needs no server.
+        let mut needs = if self.major == 0 { vec![] } else { vec![self.instance()] };
         needs.extend(self.extensions.iter().map(|(name, version)| format!("extension {name} {version}")));
         needs.extend(self.locales.iter().map(|locale| format!("locale {locale}")));
         needs.extend(self.icu_locales.iter().map(|locale| format!("locale {locale} of ICU")));
@@ -110,6 +146,16 @@ impl ScratchNeeds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_folder_is_a_place_and_comes_back() {
+        use std::os::unix::ffi::OsStrExt;
+        for path in [&b"/a/b"[..], b"/with space/%41/\xff", b"rel/x"] {
+            let path = Path::new(std::ffi::OsStr::from_bytes(path));
+            assert_eq!(Place::of_folder(path).folder().as_deref(), Some(path));
+        }
+        assert_eq!(Place { url: "postgres:///x".to_owned(), password: None }.folder(), None);
+    }
 
     #[test]
     fn a_host_is_put_in_only_where_a_login_or_a_port_stands_without_one() {

@@ -3,9 +3,11 @@
 //! These traits are synchronous on purpose: hashing, compression and encryption are CPU work and run on blocking threads.
 //! `sources::bridge` carries bytes between async sockets and these threads through bounded channels.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
-use super::{Fingerprint, PartName, Shape};
+use super::{BlobAddress, Fingerprint, PackNumber, PartName, Shape};
 
 /// A batch of one part's bytes with the ends of the records that finish in it.
 ///
@@ -35,6 +37,14 @@ impl Block {
 /// Where a dump goes. Lanes are independent and used in parallel, one by each thread.
 pub trait PartSink: Send + Sync {
     fn open_lane(&self) -> Result<Box<dyn Lane>, SinkError>;
+    /// The name of a pack that an earlier run filled and that a target still holds: blobs of it need not be written again.
+    fn held_pack(&self, _number: PackNumber) -> Option<[u8; 32]> {
+        None
+    }
+    /// Says, once, before the dump ends, which packs the blobs of this snapshot lie in and how many bytes they have in all, those of earlier runs among them.
+    fn refer(&self, _packs: &BTreeSet<PackNumber>, _bytes: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// Takes parts one after the other. A part that was begun and not finished poisons the whole dump: half a part is never
@@ -44,8 +54,28 @@ pub trait Lane: Send {
     fn write(&mut self, block: &Block) -> Result<(), SinkError>;
     /// Ends the part and returns the fingerprint of what was written.
     fn finish(&mut self) -> Result<Fingerprint, SinkError>;
+    /// Begins content that is no part. Its bytes come by [`Lane::write`], without record ends.
+    fn begin_blob(&mut self) -> Result<(), SinkError> {
+        Err(no_blobs())
+    }
+    /// Adds zeros to the open blob that need not be stored.
+    fn skip(&mut self, _zeros: u64) -> Result<(), SinkError> {
+        Err(no_blobs())
+    }
+    fn finish_blob(&mut self) -> Result<(), SinkError> {
+        Err(no_blobs())
+    }
+    /// Where the blobs lie that were finished since the last call, in order. Flushes what they share with what follows, so it is
+    /// worth a call for many of them.
+    fn settle(&mut self) -> Result<Vec<BlobAddress>, SinkError> {
+        Ok(vec![])
+    }
     /// Flushes what parts of this lane share. Must be called once, last.
     fn close(&mut self) -> Result<(), SinkError>;
+}
+
+fn no_blobs() -> SinkError {
+    SinkError("this sink takes parts only".to_owned())
 }
 
 /// The receiving side failed or was cancelled; the dump cannot go on.
@@ -60,6 +90,10 @@ pub trait PartStore: Send + Sync {
     fn fingerprint(&self, name: &PartName) -> Option<Fingerprint>;
     /// Readers are independent; each holds at most one decoded frame beside the store's own bounded pack cache.
     fn open(&self, name: &PartName) -> Result<Box<dyn PartReader>, StoreError>;
+    /// Reads the blob that an address in one of the parts stands for.
+    fn open_blob(&self, address: &BlobAddress) -> Result<Box<dyn PartReader>, StoreError> {
+        Err(StoreError::NoSuchPart(address.to_string()))
+    }
 }
 
 /// Reads one part from start to end.

@@ -1,9 +1,10 @@
 //! Introduces a source's bytes to their fingerprint and to the repository: one pass, one row hash for both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::{Block, Fingerprint, Lane, PartName, PartSink, Shape, SinkError};
+use crate::domain::{BlobAddress, Block, Fingerprint, Lane, PackNumber, PartName, PartSink, Shape, SinkError};
 use crate::proof::RecordHasher;
 use crate::repository::RepositoryError;
 use crate::repository::lane::LaneWriter;
@@ -25,7 +26,16 @@ impl BackupSink {
 impl PartSink for BackupSink {
     fn open_lane(&self) -> Result<Box<dyn Lane>, SinkError> {
         let writer = LaneWriter::open(&self.pipeline).map_err(sink_error)?;
-        Ok(Box::new(BackupLane { writer, hasher: None, done_bytes: Arc::clone(&self.done_bytes) }))
+        Ok(Box::new(BackupLane { writer, open: Open::Nothing, done_bytes: Arc::clone(&self.done_bytes) }))
+    }
+
+    fn held_pack(&self, number: PackNumber) -> Option<[u8; 32]> {
+        self.pipeline.held_pack(number).map(|name| name.0)
+    }
+
+    fn refer(&self, packs: &BTreeSet<PackNumber>, bytes: u64) -> Result<(), SinkError> {
+        self.pipeline.refer(packs, bytes);
+        Ok(())
     }
 }
 
@@ -36,19 +46,31 @@ fn sink_error(error: RepositoryError) -> SinkError {
 
 struct BackupLane {
     writer: LaneWriter,
-    hasher: Option<(Shape, RecordHasher)>,
+    open: Open,
     done_bytes: Arc<AtomicU64>,
+}
+
+enum Open {
+    Nothing,
+    Part(Shape, Box<RecordHasher>),
+    Blob,
 }
 
 impl Lane for BackupLane {
     fn begin(&mut self, name: PartName, shape: Shape) -> Result<(), SinkError> {
-        self.hasher = Some((shape, RecordHasher::new(shape)));
+        self.open = Open::Part(shape, Box::new(RecordHasher::new(shape)));
         self.writer.begin(name, shape).map_err(sink_error)
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        let (shape, hasher) =
-            self.hasher.as_mut().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
+        let (shape, hasher) = match &mut self.open {
+            Open::Part(shape, hasher) => (shape, hasher),
+            Open::Blob => {
+                self.done_bytes.fetch_add(block.data.len() as u64, Ordering::Relaxed);
+                return self.writer.push_bytes(&block.data).map_err(sink_error);
+            }
+            Open::Nothing => return Err(SinkError("no part is open in this lane".to_owned())),
+        };
         if *shape != Shape::Digest {
             self.done_bytes.fetch_add(block.data.len() as u64, Ordering::Relaxed);
         }
@@ -79,10 +101,31 @@ impl Lane for BackupLane {
     }
 
     fn finish(&mut self) -> Result<Fingerprint, SinkError> {
-        let (_, hasher) = self.hasher.take().ok_or_else(|| SinkError("no part is open in this lane".to_owned()))?;
+        let Open::Part(_, hasher) = std::mem::replace(&mut self.open, Open::Nothing) else {
+            return Err(SinkError("no part is open in this lane".to_owned()));
+        };
         let fingerprint = hasher.finish().map_err(|why| SinkError(why.to_string()))?;
         self.writer.finish(fingerprint).map_err(sink_error)?;
         Ok(fingerprint)
+    }
+
+    fn begin_blob(&mut self) -> Result<(), SinkError> {
+        self.open = Open::Blob;
+        self.writer.begin_blob().map_err(sink_error)
+    }
+
+    fn skip(&mut self, zeros: u64) -> Result<(), SinkError> {
+        self.done_bytes.fetch_add(zeros, Ordering::Relaxed);
+        self.writer.skip(zeros).map_err(sink_error)
+    }
+
+    fn finish_blob(&mut self) -> Result<(), SinkError> {
+        self.open = Open::Nothing;
+        self.writer.finish_blob().map_err(sink_error)
+    }
+
+    fn settle(&mut self) -> Result<Vec<BlobAddress>, SinkError> {
+        self.writer.settle().map_err(sink_error)
     }
 
     fn close(&mut self) -> Result<(), SinkError> {

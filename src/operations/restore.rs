@@ -111,6 +111,12 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     let job = request.job.as_str();
     session.phase(job, "open", "reading the snapshot's recipe");
     let (target, snapshot) = open(session, request).await?;
+    let folder = match &request.to {
+        Destination::Folder(folder) if kind(&snapshot.recipe.meta.source.kind)?.restores_into_folders() => {
+            Some(Place::of_folder(&std::path::absolute(folder).map_err(|why| cannot_write(folder, &why))?))
+        }
+        _ => None,
+    };
     let wanted = wanted_parts(&snapshot, request)?;
     let groups = snapshot.recipe.meta.source.groups.iter().filter(|group| group.engine_count.is_some());
     let with_rows: HashSet<&PartName> = groups.flat_map(|group| &group.parts).collect();
@@ -133,23 +139,33 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
         files: vec![],
     };
     if dry_run {
-        outcome.warnings = match &request.to {
-            Destination::System(place) => load(session, request, &snapshot, place, true).await?.warnings,
-            Destination::Folder(folder) => refuse_full_folder(folder).map(|()| vec![])?,
-        };
+        match (&folder, &request.to) {
+            (Some(place), _) | (None, Destination::System(place)) => {
+                let LoadReport { warnings, rows, bytes, .. } = load(session, request, &snapshot, place, true).await?;
+                outcome.warnings = warnings;
+                if folder.is_some() {
+                    (outcome.rows, outcome.bytes) = (rows, bytes);
+                }
+            }
+            (None, Destination::Folder(folder)) => refuse_full_folder(folder)?,
+        }
         return Ok(outcome);
     }
-    session.phase(job, "load", format!("{} from {}", human_bytes(outcome.bytes), target.target.place()));
-    match &request.to {
-        Destination::System(place) => {
-            let LoadReport { warnings, rows, .. } = load(session, request, &snapshot, place, false).await?;
+    let bytes = if folder.is_some() { snapshot.recipe.meta.raw_bytes } else { outcome.bytes };
+    session.phase(job, "load", format!("{} from {}", human_bytes(bytes), target.target.place()));
+    match (&folder, &request.to) {
+        (Some(place), _) | (None, Destination::System(place)) => {
+            let LoadReport { warnings, rows, bytes, .. } = load(session, request, &snapshot, place, false).await?;
             outcome.warnings = warnings;
             // What is chosen within a part is counted as it is loaded.
-            if outcome.rows == 0 {
+            if outcome.rows == 0 || folder.is_some() {
                 outcome.rows = rows;
             }
+            if folder.is_some() {
+                outcome.bytes = bytes;
+            }
         }
-        Destination::Folder(folder) => {
+        (None, Destination::Folder(folder)) => {
             outcome.files = write_files(&snapshot, &wanted, folder).await?;
         }
     }
@@ -169,6 +185,7 @@ async fn load(
         progress: Arc::clone(&session.progress),
         cancel: session.cancel.child_token(),
         lanes: lanes(session, &request.job),
+        keep: work.path().join("kept"),
         work: work.path().to_owned(),
     };
     let load = LoadRequest {
@@ -237,7 +254,7 @@ fn wanted_parts(snapshot: &OpenSnapshot, request: &Request) -> Result<Vec<PartNa
     for name in &request.only {
         if let Some(holding) = kind.holding(source, name) {
             let whole = holding.iter().any(|part| part.as_str() == name);
-            if !whole && matches!(request.to, Destination::Folder(_)) {
+            if !whole && matches!(request.to, Destination::Folder(_)) && !kind.restores_into_folders() {
                 let what = format!("`{name}` is not a file of its own");
                 return Err(OperationError::new(Class::Usage, what)
                     .hint("restore it into a server, or everything into the folder; nothing was written"));

@@ -218,6 +218,7 @@ impl Test<'_> {
             progress: Arc::clone(&self.session.progress),
             cancel: self.session.cancel.child_token(),
             lanes: restore::lanes(self.session, &self.job.name),
+            keep: work.path().join("kept"),
             work: work.path().to_owned(),
         };
         let lease = self.lease(kind, &record).await?;

@@ -137,6 +137,11 @@ impl ChunkCache {
         Some((state.name?, state.file_bytes))
     }
 
+    /// The name of a sealed pack that targets hold.
+    pub fn held_pack(&self, number: u32) -> Option<ContentName> {
+        self.packs.get(number as usize).filter(|pack| pack.usable)?.name
+    }
+
     /// Takes in what an index object says, for packs that a target holds.
     pub fn absorb(
         &mut self,

@@ -161,6 +161,7 @@ fn sample_recipe(guide: &str) -> Recipe {
             part("digest", Shape::Digest, vec![]),
             part("last", Shape::Bytes, vec![extent(2, 1, 7)]),
         ],
+        blob_packs: vec![(0, name(3)), (17, name(1))],
     }
 }
 

@@ -8,24 +8,41 @@ use super::frame::{Compressor, FRAME_RAW_BYTES, FRAME_RAW_BYTES_MAX};
 use super::index::ChunkId;
 use super::pipeline::{FinishedPart, LocalExtent, Pipeline};
 use super::{RepositoryError, chunk};
-use crate::domain::{Fingerprint, PartName, Shape};
+use crate::domain::{BlobAddress, BlobPiece, Fingerprint, PartName, Shape};
 
 /// One thread's way into the repository.
 pub struct LaneWriter {
     pipeline: Arc<Pipeline>,
     compressor: Compressor,
     part: Option<OpenPart>,
-    /// Finished parts that still have chunks in the open frame.
-    waiting: Vec<FinishedPart>,
+    /// Finished parts and blobs of which some have chunks in the open frame.
+    waiting: Vec<Finished>,
+    /// Blobs that are wholly placed and that nobody has asked for yet.
+    blobs: Vec<BlobAddress>,
     frame: Frame,
     closed: bool,
 }
 
 struct OpenPart {
-    name: PartName,
+    /// `None` for a blob.
+    name: Option<PartName>,
     shape: Shape,
     bytes: u64,
     extents: Vec<LocalExtent>,
+}
+
+enum Finished {
+    Part(FinishedPart),
+    Blob(Vec<LocalExtent>),
+}
+
+impl Finished {
+    fn extents(&mut self) -> &mut Vec<LocalExtent> {
+        match self {
+            Self::Part(part) => &mut part.extents,
+            Self::Blob(extents) => extents,
+        }
+    }
 }
 
 /// New chunks of this lane that are not yet placed, and the open chunk behind them: it is copied nowhere if it is new, and
@@ -55,6 +72,8 @@ struct Pending {
 
 /// Stands in `LocalExtent::pack` until the frame is placed.
 const UNPLACED: u32 = u32::MAX;
+/// Stands there for zeros that are stored nowhere.
+const HOLE: u32 = u32::MAX - 1;
 
 impl LaneWriter {
     pub fn open(pipeline: &Arc<Pipeline>) -> Result<Self, RepositoryError> {
@@ -63,6 +82,7 @@ impl LaneWriter {
             compressor: pipeline.lane_begins()?,
             part: None,
             waiting: vec![],
+            blobs: vec![],
             frame: Frame {
                 // Never grows; pages that stay untouched cost nothing.
                 raw: Vec::with_capacity(FRAME_RAW_BYTES_MAX + chunk::BYTES_MAX),
@@ -73,6 +93,15 @@ impl LaneWriter {
     }
 
     pub fn begin(&mut self, name: PartName, shape: Shape) -> Result<(), RepositoryError> {
+        self.open_part(Some(name), shape)
+    }
+
+    /// Begins content that no part holds; its bytes come by `push_bytes`.
+    pub fn begin_blob(&mut self) -> Result<(), RepositoryError> {
+        self.open_part(None, Shape::Bytes)
+    }
+
+    fn open_part(&mut self, name: Option<PartName>, shape: Shape) -> Result<(), RepositoryError> {
         if self.part.is_some() {
             return Err(RepositoryError::local("writing a part", "another part is still open in this lane"));
         }
@@ -118,25 +147,60 @@ impl LaneWriter {
         Ok(())
     }
 
-    /// Ends the part. Its fingerprint goes into the recipe.
-    pub fn finish(&mut self, fingerprint: Fingerprint) -> Result<(), RepositoryError> {
+    /// Adds zeros to the open blob that take no room.
+    pub fn skip(&mut self, zeros: u64) -> Result<(), RepositoryError> {
+        self.end_open_chunk()?;
+        match self.part.as_mut() {
+            Some(OpenPart { name: None, bytes, extents, .. }) => {
+                *bytes += zeros;
+                extents.push(LocalExtent { pack: HOLE, offset: 0, length: zeros });
+                Ok(())
+            }
+            _ => Err(RepositoryError::local("writing a hole", "no blob is open in this lane")),
+        }
+    }
+
+    pub fn finish_blob(&mut self) -> Result<(), RepositoryError> {
+        self.end_open_chunk()?;
+        match self.part.take() {
+            Some(OpenPart { name: None, extents, .. }) => {
+                self.waiting.push(Finished::Blob(extents));
+                Ok(())
+            }
+            _ => Err(RepositoryError::local("finishing a blob", "none is open in this lane")),
+        }
+    }
+
+    /// Where the blobs lie that were finished since the last call, in order.
+    pub fn settle(&mut self) -> Result<Vec<BlobAddress>, RepositoryError> {
+        if self.part.is_some() {
+            return Err(RepositoryError::local("placing blobs", "one is still open in this lane"));
+        }
+        self.end_frame()?;
+        self.hand_over();
+        Ok(std::mem::take(&mut self.blobs))
+    }
+
+    fn end_open_chunk(&mut self) -> Result<(), RepositoryError> {
         let shape = self.part.as_ref().map(|part| part.shape);
         if shape == Some(Shape::Bytes) {
             self.cut_bytes(true)?;
         }
         let rest = self.frame.open_chunk().len();
-        if rest > 0 {
-            self.end_chunk(rest)?;
-        }
-        let Some(part) = self.part.take() else {
+        if rest > 0 { self.end_chunk(rest) } else { Ok(()) }
+    }
+
+    /// Ends the part. Its fingerprint goes into the recipe.
+    pub fn finish(&mut self, fingerprint: Fingerprint) -> Result<(), RepositoryError> {
+        self.end_open_chunk()?;
+        let Some(OpenPart { name: Some(name), shape, bytes, extents }) = self.part.take() else {
             return Err(RepositoryError::local("finishing a part", "no part is open in this lane"));
         };
-        if part.shape != Shape::Digest && part.bytes != fingerprint.bytes {
-            let why = format!("`{}` has {} bytes, its fingerprint {}", part.name, part.bytes, fingerprint.bytes);
+        if shape != Shape::Digest && bytes != fingerprint.bytes {
+            let why = format!("`{name}` has {bytes} bytes, its fingerprint {}", fingerprint.bytes);
             return Err(RepositoryError::local("finishing a part", why));
         }
-        let OpenPart { name, shape, extents, .. } = part;
-        self.waiting.push(FinishedPart { name, shape, fingerprint, extents });
+        self.waiting.push(Finished::Part(FinishedPart { name, shape, fingerprint, extents }));
         if self.frame.pending.is_empty() {
             self.hand_over();
         }
@@ -157,8 +221,15 @@ impl LaneWriter {
 
     /// Gives finished parts, all of whose extents are placed, to the pipeline.
     fn hand_over(&mut self) {
-        if !self.waiting.is_empty() {
-            self.pipeline.take_parts(self.waiting.drain(..));
+        let mut parts = vec![];
+        for finished in self.waiting.drain(..) {
+            match finished {
+                Finished::Part(part) => parts.push(part),
+                Finished::Blob(extents) => self.blobs.push(address(&extents)),
+            }
+        }
+        if !parts.is_empty() {
+            self.pipeline.take_parts(parts.into_iter());
         }
     }
 
@@ -204,8 +275,8 @@ impl LaneWriter {
         let compressed = self.compressor.compress(&self.frame.raw[..self.frame.new_bytes])?;
         let start = self.pipeline.place(compressed, &self.frame.chunks)?;
         for pending in self.frame.pending.drain(..) {
-            let extents = if let Some(part) = self.waiting.get_mut(pending.part) {
-                &mut part.extents
+            let extents = if let Some(finished) = self.waiting.get_mut(pending.part) {
+                finished.extents()
             } else {
                 let open = self.part.as_mut();
                 &mut open.expect("a pending extent belongs to a waiting part or the open one").extents
@@ -235,6 +306,17 @@ impl Drop for LaneWriter {
     }
 }
 
+fn address(extents: &[LocalExtent]) -> BlobAddress {
+    let mut address = BlobAddress::default();
+    for LocalExtent { pack, offset, length } in extents.iter().copied() {
+        address.push(match pack {
+            HOLE => BlobPiece::Hole { length },
+            pack => BlobPiece::Stored { pack, offset: u64::from(offset), length },
+        });
+    }
+    address
+}
+
 fn push_extent(extents: &mut Vec<LocalExtent>, location: Location, length: u32) {
     let length = u64::from(length);
     match extents.last_mut() {
@@ -251,7 +333,7 @@ fn push_extent(extents: &mut Vec<LocalExtent>, location: Location, length: u32) 
 fn coalesce_tail(extents: &mut Vec<LocalExtent>) {
     if let [.., before, last] = extents[..]
         && before.pack == last.pack
-        && before.pack != UNPLACED
+        && ![UNPLACED, HOLE].contains(&before.pack)
         && u64::from(before.offset) + before.length == u64::from(last.offset)
     {
         extents.pop();

@@ -2,6 +2,7 @@
 //!
 //! Full packs go to the sealing thread and from there to the receiver.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -13,7 +14,7 @@ use super::index::{ChunkId, PackIndex};
 use super::layout::ContentName;
 use super::pack::{OpenPack, PACK_RAW_BYTES_MAX, SealKeys, SealedPack};
 use super::recipe::{Extent, PartRecord};
-use crate::domain::{Fingerprint, PartName, SealedObject, Shape};
+use crate::domain::{Fingerprint, PackNumber, PartName, SealedObject, Shape};
 
 /// Takes packs that may be uploaded; called from the sealing thread, may block.
 pub type PackReceiver = Box<dyn FnMut(SealedObject) -> Result<(), RepositoryError> + Send>;
@@ -23,6 +24,8 @@ pub struct Written {
     pub parts: Vec<PartRecord>,
     /// Packs of this run, for the index object.
     pub added: Vec<PackIndex>,
+    /// What the numbers in blobs' addresses stand for.
+    pub blob_packs: Vec<(PackNumber, ContentName)>,
     /// Every pack that the parts need, with the size of its file.
     pub needed: Vec<(ContentName, u64)>,
     /// Uncommitted; commit it when the index object is stored.
@@ -45,6 +48,7 @@ struct State {
     open: Option<(u32, OpenPack)>,
     parts: Vec<FinishedPart>,
     added: Vec<PackIndex>,
+    blob_packs: BTreeSet<PackNumber>,
     lanes_open: usize,
     raw_bytes: u64,
     /// The first failure; everything after it fails with the same.
@@ -77,8 +81,16 @@ impl Pipeline {
     ) -> Result<Arc<Self>, RepositoryError> {
         // No capacity: a lane that fills a pack waits until the sealer takes it, so at most one is being sealed.
         let (to_sealer, from_lanes): (_, Receiver<(u32, OpenPack)>) = sync_channel(0);
-        let state =
-            State { cache, open: None, parts: vec![], added: vec![], lanes_open: 0, raw_bytes: 0, failure: None };
+        let state = State {
+            cache,
+            open: None,
+            parts: vec![],
+            added: vec![],
+            blob_packs: BTreeSet::new(),
+            lanes_open: 0,
+            raw_bytes: 0,
+            failure: None,
+        };
         let pipeline = Arc::new(Self {
             keys: Arc::new(keys),
             chunk_key,
@@ -146,11 +158,26 @@ impl Pipeline {
         }
     }
 
+    /// The name of a pack of an earlier run that a target still holds.
+    pub fn held_pack(&self, number: PackNumber) -> Option<ContentName> {
+        self.lock().cache.held_pack(number)
+    }
+
+    /// The snapshot's blobs lie in these packs, and have so many bytes in all.
+    pub fn refer(&self, packs: &BTreeSet<PackNumber>, bytes: u64) {
+        let mut state = self.lock();
+        state.blob_packs.extend(packs);
+        state.raw_bytes += bytes;
+    }
+
     /// Takes parts all of whose extents are placed.
     pub(super) fn take_parts(&self, parts: impl Iterator<Item = FinishedPart>) {
         let mut state = self.lock();
         for part in parts {
-            state.raw_bytes += part.fingerprint.bytes;
+            // A digest says what other parts mean: nothing more was read for it.
+            if part.shape != Shape::Digest {
+                state.raw_bytes += part.fingerprint.bytes;
+            }
             state.parts.push(part);
         }
     }
@@ -240,6 +267,15 @@ fn resolve(state: State) -> Result<Written, RepositoryError> {
         }
         parts.push(PartRecord { name: part.name, shape: part.shape, fingerprint: part.fingerprint, extents });
     }
+    let mut blob_packs = Vec::with_capacity(state.blob_packs.len());
+    for number in state.blob_packs {
+        let (pack, file_bytes) = state
+            .cache
+            .pack(number)
+            .ok_or_else(|| RepositoryError::local("finishing a dump", "a blob lies in a pack that was never sealed"))?;
+        needed.insert(pack, file_bytes);
+        blob_packs.push((number, pack));
+    }
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = parts.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(RepositoryError::local("finishing a dump", format!("two parts are named `{}`", pair[0].name)));
@@ -247,6 +283,7 @@ fn resolve(state: State) -> Result<Written, RepositoryError> {
     Ok(Written {
         parts,
         added: state.added,
+        blob_packs,
         needed: needed.into_iter().collect(),
         cache: state.cache,
         raw_bytes: state.raw_bytes,

@@ -9,6 +9,7 @@
 //! part    NAME  records|bytes  BYTES  RECORDS  FINGERPRINT
 //! x       NUMBER  OFFSET  LENGTH          an extent of the part above, in order
 //! digest  NAME  BYTES  RECORDS  FINGERPRINT   content that is compared and not stored
+//! blobs   NUMBER  SHA256                  a pack, by the number that the addresses in a list of files or objects name it by
 //! end     PARTS
 //! ```
 //! An extent is a range of the pack's *decoded* content (`age -d | zstd -d`), so `dd` can cut it out.
@@ -19,7 +20,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{RepositoryError, layout::ContentName};
-use crate::domain::{Fingerprint, JobName, PartName, Shape, SnapshotId, SourceRecord, WriterId};
+use crate::domain::{Fingerprint, JobName, PackNumber, PartName, Shape, SnapshotId, SourceRecord, WriterId};
 
 const HEADER: &str = "lifeboat-recipe\t1";
 /// Not divided further: the guide's own lines may hold tabs.
@@ -29,6 +30,8 @@ const GUIDE: &str = "guide\t";
 pub struct Recipe {
     pub meta: Meta,
     pub parts: Vec<PartRecord>,
+    /// What the numbers in blobs' addresses stand for, ascending.
+    pub blob_packs: Vec<(PackNumber, ContentName)>,
 }
 
 /// Everything about a snapshot that is not an extent.
@@ -98,6 +101,9 @@ pub fn encode(recipe: &Recipe) -> Vec<u8> {
                 .expect("a String takes every write");
         }
     }
+    for (number, pack) in &recipe.blob_packs {
+        writeln!(text, "blobs\t{number}\t{}", pack.hex()).expect("a String takes every write");
+    }
     writeln!(text, "end\t{}", stored(&recipe.parts)).expect("a String takes every write");
     text.into_bytes()
 }
@@ -132,6 +138,7 @@ pub fn decode(object: &str, bytes: &[u8]) -> Result<Recipe, RepositoryError> {
         lines.next();
     }
     let (mut packs, mut parts, mut ended) = (vec![], Vec::<PartRecord>::new(), false);
+    let mut blob_packs = Vec::<(PackNumber, ContentName)>::new();
     for (number, line) in lines {
         if ended {
             return Err(at(number, "something follows the end"));
@@ -160,6 +167,11 @@ pub fn decode(object: &str, bytes: &[u8]) -> Result<Recipe, RepositoryError> {
                     _ => return Err(at(number, "an extent before any part")),
                 }
             }
+            ["blobs", index, name] => {
+                let pack = index.parse().ok().zip(ContentName::parse(name));
+                let pack = pack.filter(|(number, _)| blob_packs.last().is_none_or(|(last, _)| last < number));
+                blob_packs.push(pack.ok_or_else(|| at(number, "not a pack of blobs, in order"))?);
+            }
             ["end", count] if count.parse() == Ok(stored(&parts)) => ended = true,
             _ => return Err(at(number, "not a line of a recipe")),
         }
@@ -173,7 +185,7 @@ pub fn decode(object: &str, bytes: &[u8]) -> Result<Recipe, RepositoryError> {
             return Err(RepositoryError::damaged(object, format!("the extents of `{}` do not add up", part.name)));
         }
     }
-    Ok(Recipe { meta, parts })
+    Ok(Recipe { meta, parts, blob_packs })
 }
 
 fn parse_part(name: &str, shape: &str, bytes: &str, records: &str, sum: &str) -> Option<PartRecord> {

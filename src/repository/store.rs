@@ -17,7 +17,9 @@ use super::layout::{self, ContentName};
 use super::pack::PACK_FILE_BYTES_MAX;
 use super::recipe::{Extent, PartRecord, Recipe};
 use super::shelf::{Shelf, ShelvedPack};
-use crate::domain::{Fingerprint, ObjectKey, PartName, PartReader, PartStore, Shape, StoreError};
+use crate::domain::{
+    BlobAddress, BlobPiece, Fingerprint, ObjectKey, PackNumber, PartName, PartReader, PartStore, Shape, StoreError,
+};
 
 /// Decoded frames that readers share. Where a few rows changed every now and then, chunks of many packs come in turn, those of each
 /// pack in the order in which they were written: with a frame of each at hand, none is decoded twice.
@@ -30,6 +32,7 @@ pub type Fetch = Box<dyn Fn(&ObjectKey, u64) -> Result<Bytes, StoreError> + Send
 /// One snapshot, open for reading.
 pub struct Store {
     parts: HashMap<PartName, PartRecord>,
+    blob_packs: HashMap<PackNumber, ContentName>,
     packs: Arc<Packs>,
 }
 
@@ -49,7 +52,7 @@ impl Store {
             arrived: Condvar::new(),
             frames: Mutex::default(),
         };
-        Self { parts, packs: Arc::new(packs) }
+        Self { parts, blob_packs: recipe.blob_packs.iter().copied().collect(), packs: Arc::new(packs) }
     }
 
     /// Fetched packs wait in this folder for when a reader comes back to them; without one only the last, in memory.
@@ -101,7 +104,23 @@ impl PartStore for Store {
     fn open(&self, name: &PartName) -> Result<Box<dyn PartReader>, StoreError> {
         let part = self.parts.get(name).filter(|part| part.shape != Shape::Digest);
         let part = part.ok_or_else(|| StoreError::NoSuchPart(name.to_string()))?;
-        Ok(Box::new(Reader { packs: Arc::clone(&self.packs), extents: part.extents.clone().into(), frame: None }))
+        let pieces = part.extents.iter().copied().map(Piece::Stored).collect();
+        Ok(Box::new(Reader { packs: Arc::clone(&self.packs), pieces, frame: None }))
+    }
+
+    fn open_blob(&self, address: &BlobAddress) -> Result<Box<dyn PartReader>, StoreError> {
+        let pieces = address.pieces().iter().map(|piece| match *piece {
+            BlobPiece::Hole { length } => Ok(Piece::Hole(length)),
+            BlobPiece::Stored { pack, offset, length } => {
+                let pack = *self.blob_packs.get(&pack).ok_or_else(|| StoreError::Damaged {
+                    what: "the snapshot".to_owned(),
+                    why: format!("its recipe names no pack {pack}, in which something lies"),
+                })?;
+                Ok(Piece::Stored(Extent { pack, offset, length }))
+            }
+        });
+        let pieces = pieces.collect::<Result<_, _>>()?;
+        Ok(Box::new(Reader { packs: Arc::clone(&self.packs), pieces, frame: None }))
     }
 }
 
@@ -233,34 +252,58 @@ fn damaged(error: RepositoryError) -> StoreError {
 
 struct Reader {
     packs: Arc<Packs>,
-    extents: VecDeque<Extent>,
+    pieces: VecDeque<Piece>,
     /// The one read last: neighbouring extents often lie in one.
     frame: Option<Frame>,
 }
 
+#[derive(Clone, Copy)]
+enum Piece {
+    Stored(Extent),
+    /// So many zeros.
+    Hole(u64),
+}
+
+/// What holes are read as.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 impl PartReader for Reader {
     fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let Some(extent) = self.extents.front().copied() else { return Ok(None) };
-        if extent.length == 0 {
-            self.extents.pop_front();
-            return self.next_piece();
+        loop {
+            let Some(piece) = self.pieces.front().copied() else { return Ok(None) };
+            let (bytes, rest) = match piece {
+                Piece::Stored(Extent { length: 0, .. }) | Piece::Hole(0) => {
+                    self.pieces.pop_front();
+                    continue;
+                }
+                Piece::Hole(length) => {
+                    let here = length.min(ZEROS.len() as u64);
+                    (
+                        Bytes::from_static(&ZEROS[..usize::try_from(here).expect("a few KiB")]),
+                        Piece::Hole(length - here),
+                    )
+                }
+                Piece::Stored(Extent { pack, offset, length }) => {
+                    let bytes = self.stored(Extent { pack, offset, length })?;
+                    let read = bytes.len() as u64;
+                    (bytes, Piece::Stored(Extent { pack, offset: offset + read, length: length - read }))
+                }
+            };
+            *self.pieces.front_mut().expect("looked at just now") = rest;
+            return Ok(Some(bytes));
         }
-        let Frame { span, raw, .. } = self.frame_at(extent)?;
-        let from = usize::try_from(extent.offset - span.raw_offset).expect("within a frame");
-        let rest = (span.raw_length - from) as u64;
-        let length = rest.min(extent.length).min(PIECE_BYTES_MAX);
-        let piece = raw.slice(from..from + usize::try_from(length).expect("within a frame"));
-        if length == extent.length {
-            self.extents.pop_front();
-        } else if let Some(front) = self.extents.front_mut() {
-            front.offset += length;
-            front.length -= length;
-        }
-        Ok(Some(piece))
     }
 }
 
 impl Reader {
+    /// The first bytes of an extent, at least one.
+    fn stored(&mut self, extent: Extent) -> Result<Bytes, StoreError> {
+        let Frame { span, raw, .. } = self.frame_at(extent)?;
+        let from = usize::try_from(extent.offset - span.raw_offset).expect("within a frame");
+        let length = ((span.raw_length - from) as u64).min(extent.length).min(PIECE_BYTES_MAX);
+        Ok(raw.slice(from..from + usize::try_from(length).expect("within a frame")))
+    }
+
     fn frame_at(&mut self, extent: Extent) -> Result<Frame, StoreError> {
         if let Some(frame) = self.frame.as_ref().filter(|frame| frame.holds(extent)) {
             return Ok(frame.clone());

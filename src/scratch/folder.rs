@@ -68,7 +68,22 @@ fn owner(folder: &Path) -> Option<ProcessMark> {
 fn remove(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        // Restored folders may forbid even their owner to look into them.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_up(folder);
+            std::fs::remove_dir_all(folder)
+        }
         result => result,
+    }
+}
+
+/// Lets the owner into every folder. What cannot be changed shows when it is to be removed.
+fn open_up(folder: &Path) {
+    drop(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! itself (it watches a pipe) and its files go when the next one calls [`reap`].
 
 pub mod command;
+pub mod files;
 pub mod folder;
 mod guard;
 mod policy;

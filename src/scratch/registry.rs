@@ -2,11 +2,12 @@
 
 use super::ScratchKind;
 use super::command::CommandScratch;
+use super::files::FilesScratch;
 use super::postgres::PostgresScratch;
 use super::redis::RedisScratch;
 
 pub fn kinds() -> &'static [&'static dyn ScratchKind] {
-    &[&PostgresScratch, &RedisScratch, &CommandScratch]
+    &[&PostgresScratch, &RedisScratch, &FilesScratch, &CommandScratch]
 }
 
 pub fn kind(engine: &str) -> Option<&'static dyn ScratchKind> {

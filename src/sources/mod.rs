@@ -5,10 +5,12 @@
 
 pub mod bridge;
 pub mod command;
+pub mod files;
 mod network;
 pub mod postgres;
 pub mod redis;
 pub mod registry;
+mod tree;
 
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::record::Statement;
 use crate::domain::verdict::CheckResult;
 use crate::domain::{
-    Fingerprint, Gap, Names, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord,
+    Fingerprint, Gap, Names, PackNumber, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord,
 };
 
 /// What every long operation of a source gets.
@@ -32,6 +34,8 @@ pub struct Context {
     pub lanes: usize,
     /// A private folder for small temporary files; removed by the caller.
     pub work: std::path::PathBuf,
+    /// The job's own folder in the state folder, for what helps the next run and may be lost; not made until it is used.
+    pub keep: std::path::PathBuf,
 }
 
 /// One configured live system.
@@ -43,6 +47,10 @@ pub trait Source: Send + Sync {
     async fn preflight(&self, context: &Context) -> Result<Preflight, SourceError>;
     /// Streams every part into `sink`. On an error nothing that was written may be committed.
     async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError>;
+    /// The snapshot of the last dump is committed, and its blobs lie in these packs: what the dump noted for the next one counts.
+    fn committed(&self, _context: &Context, _packs: &[(PackNumber, [u8; 32])]) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 /// What a preflight found.
@@ -79,6 +87,10 @@ pub trait SourceKind: Send + Sync {
         store: Arc<dyn PartStore>,
         request: &LoadRequest,
     ) -> Result<LoadReport, SourceError>;
+    /// Whether a load goes into a folder, as files do, so that a restore into one is a load and not a copy of the parts.
+    fn restores_into_folders(&self) -> bool {
+        false
+    }
     /// The parts that hold what a name after `--only` stands for, where it is none of a group or a part, and the load chooses
     /// within them; `None` where it is nothing of this kind.
     fn holding(&self, _record: &SourceRecord, _name: &str) -> Option<Vec<PartName>> {

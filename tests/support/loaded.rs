@@ -49,6 +49,7 @@ impl Loaded {
             cancel,
             lanes: 2,
             work: work.path().to_owned(),
+            keep: work.path().join("kept"),
         };
         let loaded = Self { lease, snapshot, context, _installation: installation, _folders: [root, work] };
         loaded.load().await;

@@ -1,5 +1,6 @@
 //! What the tests share: real servers, started and ended by the test that uses them.
 
+pub(crate) mod certificates;
 pub(crate) mod collecting_sink;
 pub(crate) mod installation;
 pub(crate) mod loaded;
@@ -14,3 +15,4 @@ pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod small_disk;
 pub(crate) mod soundness;
+pub(crate) mod tree;

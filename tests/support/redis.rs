@@ -17,6 +17,8 @@ pub(crate) struct TestRedis {
     running: Option<Guarded>,
     root: tempfile::TempDir,
     settings: Vec<String>,
+    /// Of another release than the distribution's, which may not know all the settings.
+    other: Option<PathBuf>,
 }
 
 impl TestRedis {
@@ -32,10 +34,17 @@ impl TestRedis {
         server
     }
 
+    /// A server of another release, as its program.
+    pub(crate) fn start_in(program: &Path) -> Self {
+        let mut server = Self { other: Some(program.to_owned()), ..Self::prepared(&[]) };
+        server.resume();
+        server
+    }
+
     /// A server that was not started yet: a test may put a `dump.rdb` into its folder.
     pub(crate) fn prepared(settings: &[&str]) -> Self {
         let settings = settings.iter().map(|line| (*line).to_owned()).collect();
-        Self { root: folder("lbr-"), settings, running: None }
+        Self { root: folder("lbr-"), settings, running: None, other: None }
     }
 
     /// Starts it, again after [`TestRedis::kill`], and waits until it answers; whether it has loaded its data is left open.
@@ -44,7 +53,10 @@ impl TestRedis {
         let mut file = std::fs::File::create(self.root.path().join("redis.conf")).unwrap();
         let folder = self.root.path().display();
         writeln!(file, "port 0\nunixsocket {folder}/redis.sock\nunixsocketperm 777\ndir {folder}\nsave \"\"").unwrap();
-        writeln!(file, "repl-diskless-sync-delay 0\nappendonly no\ndatabases 16\nenable-debug-command yes").unwrap();
+        writeln!(file, "repl-diskless-sync-delay 0\nappendonly no\ndatabases 16").unwrap();
+        if self.other.is_none() {
+            writeln!(file, "enable-debug-command yes").unwrap();
+        }
         for line in &self.settings {
             writeln!(file, "{}", line.replace("{folder}", &folder.to_string())).unwrap();
         }
@@ -56,7 +68,10 @@ impl TestRedis {
             user::give(&config, user::server_user().as_ref()).unwrap();
         }
         let server = |command: &mut std::process::Command| {
-            command.arg(program()).arg(&config).args(is_sentinel.then_some("--sentinel"));
+            command
+                .arg(self.other.clone().unwrap_or_else(program))
+                .arg(&config)
+                .args(is_sentinel.then_some("--sentinel"));
         };
         let socket = self.socket();
         let ready = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
@@ -110,6 +125,23 @@ impl TestRedis {
         let done = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success() && !said.contains("ERR "), "{said}");
+    }
+
+    /// Stores so many keys of a mebibyte that nothing compresses.
+    pub(crate) fn fill_with_noise(&self, keys: usize) {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.socket()).unwrap();
+        let mut value = vec![0; 1 << 20];
+        for key in 0..keys {
+            rand::fill(value.as_mut_slice());
+            let name = format!("noise:{key}");
+            let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{name}\r\n${}\r\n", name.len(), value.len());
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&value).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+            let mut answer = [0; 5];
+            std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+            assert_eq!(&answer, b"+OK\r\n");
+        }
     }
 
     /// What the server logged so far.

@@ -59,6 +59,64 @@ FUNCTION LOAD \"#!lua name=one\\nredis.register_function('f', function() return 
 FUNCTION LOAD \"#!lua name=two\\nredis.register_function{function_name='g', callback=function() return 2 end, flags={'no-writes'}}\"
 ";
 
+/// What releases know beyond the common types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Functions,
+    FieldExpiry,
+    VectorSets,
+    RepeatedMessages,
+}
+
+/// In a compact encoding and in a table, with the expiry of all fields, some and none.
+const FIELD_EXPIRY: &str = "
+HSET fields later 1 never 2 soon 3
+HPEXPIREAT fields 4102444800123 FIELDS 1 later
+HPEXPIREAT fields 4102444800456 FIELDS 1 soon
+HSET fields:all a 1
+HPEXPIREAT fields:all 4102444800789 FIELDS 1 a
+HSET fields:and:key a 1 b 2
+HPEXPIREAT fields:and:key 4102444800123 FIELDS 1 a
+PEXPIREAT fields:and:key 4102444800999
+EVAL \"for n = 1, 600 do redis.call('HSET', KEYS[1], 'field' .. n, n) end\" 1 fields:many
+EVAL \"for n = 1, 600, 3 do redis.call('HPEXPIREAT', KEYS[1], 4102444800000 + n, 'FIELDS', 1, 'field' .. n) end\" 1 fields:many
+";
+
+const VECTOR_SETS: &str = "
+VADD vectors VALUES 3 1.0 2.0 3.0 first
+VADD vectors VALUES 3 -1.0 0.5 0.25 second SETATTR \"{\\\"year\\\":1984}\"
+VADD vectors:plain VALUES 2 0.1 0.2 one NOQUANT
+";
+
+const REPEATED_MESSAGES: &str = "
+XADD stream:once IDMP producer one * name value
+XADD stream:once IDMP producer two * name value
+XADD stream:once IDMP producer one * name value
+XCFGSET stream:once IDMP-DURATION 5000 IDMP-MAXSIZE 20
+";
+
+/// Fills databases of any release since 6.2 with everything that it knows and keeps.
+pub(crate) fn fill_as(server: &TestRedis, knows: &[Feature]) {
+    server.cli(&["EVAL", LUA, "0"]);
+    let of_7 = ["FUNCTION LOAD ", "XGROUP CREATE stream late "];
+    let is_kept =
+        |line: &&str| knows.contains(&Feature::Functions) || !of_7.iter().any(|begin| line.starts_with(begin));
+    let mut lines: String = LINES.trim_start().lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
+    if knows.contains(&Feature::FieldExpiry) {
+        lines.push_str(FIELD_EXPIRY.trim_start());
+    }
+    if knows.contains(&Feature::VectorSets) {
+        lines.push_str(VECTOR_SETS.trim_start());
+    }
+    if knows.contains(&Feature::RepeatedMessages) {
+        lines.push_str(REPEATED_MESSAGES.trim_start());
+    }
+    for database in [1, 15] {
+        writeln!(lines, "SELECT {database}\nSET only:{database} {database}\nHSET shared f {database}").unwrap();
+    }
+    server.feed(&lines);
+}
+
 /// Fills every database; needs `enable-debug-command`, and keeps what expires.
 pub(crate) fn fill(server: &TestRedis) {
     server.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);

@@ -49,7 +49,7 @@ pub(super) fn seal_metadata(writer: &Writer, meta: Meta, written: &Written) -> R
         let sealed = crypt::seal(&plain, &writer.index_recipients()?)?;
         objects.push(sealed_object(layout::index(&ContentName::of(&sealed)), sealed));
     }
-    let text = recipe::encode(&Recipe { meta, parts: written.parts.clone() });
+    let text = recipe::encode(&Recipe { meta, parts: written.parts.clone(), blob_packs: written.blob_packs.clone() });
     let packed = zstd::bulk::compress(&text, METADATA_LEVEL).map_err(local("the recipe"))?;
     let sealed = crypt::seal(&packed, &crypt::recipients(std::slice::from_ref(&writer.epoch.public))?)?;
     let recipe = ContentName::of(&sealed);

@@ -153,6 +153,10 @@ async fn backup(session: &Session, job: &Job) -> Result<BackupOutcome, Operation
     if let Err(error) = written.cache.commit() {
         session.warn(name, format!("{error}; the next run stores again what this one added"));
     }
+    let blob_packs: Vec<_> = written.blob_packs.iter().map(|(number, name)| (*number, name.0)).collect();
+    if let Err(error) = source.committed(&context, &blob_packs) {
+        session.warn(name, format!("{error}; the next run reads everything again"));
+    }
     copies.extend(ready.failed);
     copies.sort_by(|a, b| a.target.cmp(&b.target));
     let outcome = BackupOutcome {

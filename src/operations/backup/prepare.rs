@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::config::Job;
-use crate::domain::{PartName, SealedObject};
+use crate::domain::{JobName, PartName, SealedObject};
 use crate::operations::copies::{CopyOutcome, enough};
 use crate::operations::durable::write_durably;
 use crate::operations::error::{bug, local};
@@ -79,7 +79,13 @@ pub(super) fn context(session: &Session, job: &Job, work: PathBuf) -> Context {
         cancel: session.cancel.child_token(),
         lanes: job.backup.lanes,
         work,
+        keep: keep(session, &job.name),
     }
+}
+
+/// Where a source keeps what helps its next run.
+fn keep(session: &Session, job: &JobName) -> PathBuf {
+    session.config.state.join("kept").join(PartName::component(job.as_str()))
 }
 
 /// A target that answers.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::ScratchNeeds;
 use crate::system::process::Program;
 
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -19,6 +20,8 @@ const REDIS: [((u32, u32), u32); 6] =
 const VALKEY: [((u32, u32), u32); 3] = [((7, 2), 11), ((9, 0), 80), ((9, 2), 81)];
 /// The last version that both products share.
 const SHARED_VERSION_MAX: u32 = 11;
+/// Until then a vector set was nothing that a Redis knew by itself.
+const VECTOR_SETS_SINCE: (u32, u32) = (8, 0);
 /// The first of Valkey's own.
 const VALKEY_VERSION_MIN: u32 = 80;
 
@@ -46,6 +49,20 @@ impl fmt::Display for Product {
     }
 }
 
+/// What a server has to load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    rdb: u32,
+    /// Every Redis from [`VECTOR_SETS_SINCE`] on has them, and nobody else.
+    vector_sets: bool,
+}
+
+impl Wanted {
+    pub(super) fn of(needs: &ScratchNeeds) -> Self {
+        Self { rdb: needs.data_version, vector_sets: needs.modules.iter().any(|name| name == "vectorset") }
+    }
+}
+
 /// An installed server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -68,7 +85,11 @@ impl Found {
         known.map_or(0, |(_, version)| *version)
     }
 
-    fn loads(&self, rdb: u32) -> bool {
+    fn loads(&self, Wanted { rdb, vector_sets }: Wanted) -> bool {
+        let has_vector_sets = self.product == Product::Redis && self.release() >= VECTOR_SETS_SINCE;
+        if vector_sets && !has_vector_sets {
+            return false;
+        }
         match self.product {
             Product::Redis => rdb <= self.writes() && rdb < VALKEY_VERSION_MIN,
             Product::Valkey => rdb <= self.writes() && (rdb <= SHARED_VERSION_MAX || rdb >= VALKEY_VERSION_MIN),
@@ -80,7 +101,7 @@ impl Found {
 ///
 /// A newer server reads an older RDB, and what it cannot know it fills in as every reader of ours does; the nearest does so
 /// least.
-pub(super) async fn find(rdb: u32, named: &[PathBuf]) -> Result<Found, Vec<String>> {
+pub(super) async fn find(wanted: Wanted, named: &[PathBuf]) -> Result<Found, Vec<String>> {
     let folders = named.iter().flat_map(|folder| [folder.clone(), folder.join("bin")]);
     let folders: Vec<PathBuf> = folders.chain(USUAL.map(PathBuf::from)).collect();
     let mut places: Vec<PathBuf> = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name))).collect();
@@ -95,23 +116,25 @@ pub(super) async fn find(rdb: u32, named: &[PathBuf]) -> Result<Found, Vec<Strin
             found.push(server);
         }
     }
-    choose(&found, rdb).ok_or_else(|| vec![lacking(&found, rdb)])
+    choose(&found, wanted).ok_or_else(|| vec![lacking(&found, wanted)])
 }
 
-fn choose(found: &[Found], rdb: u32) -> Option<Found> {
-    let fitting = found.iter().filter(|server| server.loads(rdb));
+fn choose(found: &[Found], wanted: Wanted) -> Option<Found> {
+    let fitting = found.iter().filter(|server| server.loads(wanted));
     fitting.min_by_key(|server| (server.writes(), server.product == Product::Valkey)).cloned()
 }
 
 /// `redis-server >= 7.2 or valkey-server >= 7.2 (this machine has redis-server 7.0.15)`.
-fn lacking(found: &[Found], rdb: u32) -> String {
+fn lacking(found: &[Found], Wanted { rdb, vector_sets }: Wanted) -> String {
     let since = |product: Product| {
         let mut versions = product.table().iter();
-        let ((major, minor), _) = versions.find(|(_, version)| *version >= rdb)?;
+        let (release, _) = versions.find(|(_, version)| *version >= rdb)?;
+        let (major, minor) = if vector_sets { VECTOR_SETS_SINCE.max(*release) } else { *release };
         Some(format!("{product}-server >= {major}.{minor}"))
     };
     let redis = since(Product::Redis).filter(|_| rdb < VALKEY_VERSION_MIN);
     let valkey = since(Product::Valkey).filter(|_| rdb <= SHARED_VERSION_MAX || rdb >= VALKEY_VERSION_MIN);
+    let valkey = valkey.filter(|_| !vector_sets);
     let wanted: Vec<String> = redis.into_iter().chain(valkey).collect();
     let wanted = if wanted.is_empty() { format!("a server that loads RDB version {rdb}") } else { wanted.join(" or ") };
     let has: Vec<String> = found.iter().map(|server| format!("{}-server {}", server.product, server.version)).collect();
@@ -142,6 +165,10 @@ mod tests {
 
     fn server(product: Product, version: &str) -> Found {
         Found { path: PathBuf::from("x"), product, version: version.to_owned() }
+    }
+
+    fn wanted(rdb: u32) -> Wanted {
+        Wanted { rdb, vector_sets: false }
     }
 
     #[test]
@@ -184,10 +211,10 @@ mod tests {
             (81, Some("9.2.0")),
             (82, None),
         ] {
-            assert_eq!(choose(&all, rdb).map(|server| server.version).as_deref(), expected, "{rdb}");
+            assert_eq!(choose(&all, wanted(rdb)).map(|server| server.version).as_deref(), expected, "{rdb}");
         }
         let valkey = [server(Valkey, "9.0.1")];
-        assert!(choose(&valkey, 11).is_some() && choose(&valkey, 12).is_none());
+        assert!(choose(&valkey, wanted(11)).is_some() && choose(&valkey, wanted(12)).is_none());
     }
 
     #[test]
@@ -199,8 +226,21 @@ mod tests {
             (80, "valkey-server >= 9.0 (this machine has redis-server 7.0.15)"),
             (15, "a server that loads RDB version 15 (this machine has redis-server 7.0.15)"),
         ] {
-            assert_eq!(lacking(&found, rdb), expected);
+            assert_eq!(lacking(&found, wanted(rdb)), expected);
         }
-        assert_eq!(lacking(&[], 14), "redis-server >= 8.8");
+        assert_eq!(lacking(&[], wanted(14)), "redis-server >= 8.8");
+    }
+
+    #[test]
+    fn vector_sets_need_a_redis_that_has_them_also_where_an_older_one_knows_the_version() {
+        let vectors = |rdb| Wanted { rdb, vector_sets: true };
+        let older = [server(Product::Redis, "7.4.1"), server(Product::Valkey, "9.1.2")];
+        assert!(choose(&older, wanted(12)).is_some() && choose(&older, vectors(12)).is_none());
+        let says = "redis-server >= 8.0 (this machine has redis-server 7.4.1 and valkey-server 9.1.2)";
+        assert_eq!(lacking(&older, vectors(12)), says);
+        assert_eq!(lacking(&[], vectors(13)), "redis-server >= 8.6");
+        let newer = [&older[..], &[server(Product::Redis, "8.0.2")]].concat();
+        assert_eq!(choose(&newer, vectors(12)).unwrap().version, "8.0.2");
+        assert_eq!(choose(&newer, wanted(12)).unwrap().version, "7.4.1");
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::RedisScratchPolicy;
-use super::programs::{self, Found};
+use super::programs::{self, Found, Wanted};
 use crate::domain::{Place, ScratchNeeds, human_bytes};
 use crate::scratch::private::{self, Engine, PrivateServer};
 use crate::scratch::{LeaseRequest, ScratchError, guard, percent};
@@ -36,7 +36,7 @@ pub(super) async fn lease(
     needs: &ScratchNeeds,
     request: &LeaseRequest,
 ) -> Result<PrivateServer<Redis>, ScratchError> {
-    let found = programs::find(needs.data_version, &policy.programs).await.map_err(ScratchError::Lacks)?;
+    let found = programs::find(Wanted::of(needs), &policy.programs).await.map_err(ScratchError::Lacks)?;
     check_memory(policy, needs.bytes)?;
     let user = user::server_user();
     let folder = private::folder::<Redis>(request, needs.bytes, user.as_ref())?;

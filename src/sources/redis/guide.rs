@@ -40,7 +40,7 @@ pub(super) fn loading_guide(record: &SourceRecord, files: &[(PartName, String)])
          `{product}-cli -s {product}.sock DBSIZE` counts the keys. A server works on a copy, because it saves over its `dump.rdb` when it \
          ends.\n"
     ));
-    if !details.modules.is_empty() {
+    if !details.module_types.is_empty() {
         text.push_str(&format!("\nThe server needs these modules: {}.\n", details.modules.join(", ")));
     }
     text

@@ -7,6 +7,9 @@ use crate::domain::{PartName, SourceRecord};
 use crate::sources::SourceError;
 
 /// The `details` of a [`SourceRecord`] of kind `redis`.
+/// What every Redis since 8.0 has, as a module and as the type that it brings.
+pub const VECTOR_SETS: &str = "vectorset";
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RedisRecord {
     /// `redis` or `valkey`.
@@ -65,7 +68,8 @@ impl RedisRecord {
         if self.module_types.is_empty() {
             return vec![];
         }
-        let named = self.modules.iter().filter(|name| !self.module_types.contains(name));
+        let brings = |name: &&String| !self.module_types.contains(name) || *name == VECTOR_SETS;
+        let named = self.modules.iter().filter(brings);
         named.cloned().collect()
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::server;
-use super::wire::{ConnectOptions, Connection, Host, Value, WireError};
+use super::wire::{Code, ConnectOptions, Connection, Host, Value, WireError};
 use crate::config::SecretRef;
 use crate::domain::Secret;
 use crate::sources::SourceError;
@@ -158,6 +158,10 @@ impl Sentinels {
         let (facts, mut connection) = match inspected {
             Ok(inspected) => inspected,
             Err(SourceError::Cancelled) => return Err(Answer::Cancelled),
+            // A wrong password does not become right by waiting.
+            Err(error @ SourceError::Refused { .. }) => {
+                return Err(Answer::No(format!("it names {place}: {error} ({})", error.hint())));
+            }
             Err(error) => return Err(Answer::NotNow(format!("it names {place}: {error}"))),
         };
         let role = connection.call(&[b"ROLE"]).await.ok();
@@ -183,6 +187,9 @@ impl Answer {
         match error {
             WireError::Cancelled => Self::Cancelled,
             WireError::Server(error) if error.is_passing() => Self::NotNow(error.to_string()),
+            WireError::Server(error) if matches!(error.code, Code::NoAuth | Code::WrongPass | Code::NoPerm) => {
+                Self::No(format!("{error} (`sentinel_username` and `sentinel_password` are those of the sentinels)"))
+            }
             error => Self::No(error.to_string()),
         }
     }

@@ -128,6 +128,8 @@ pub(super) async fn facts(connection: &mut Connection) -> Result<Server, WireErr
         .iter()
         .filter(|(name, _)| name.starts_with("module:"))
         .filter_map(|(_, value)| Some(value.strip_prefix("name=")?.split(',').next()?.to_owned()))
+        // What runs scripts in a Valkey since 9.1: it is in every server and keeps no data.
+        .filter(|name| name != "lua")
         .collect();
     modules.sort();
     Ok(Server {

@@ -5,7 +5,8 @@
 //! replica` permits. A slow target must not cause that. The file is a ring of slots in the run's own folder, private and without a
 //! name from the moment that it is opened: no other process can open it, nothing of it is left when this one ends, also by
 //! `kill -9`. It is not encrypted on top of that: who may read this machine's raw disk may read its swap and the job's
-//! password, too. When it is full, or the disk is, the server has to wait as it would without, and the log says so.
+//! password, too. When it is full, or the disk is, the server has to wait as it would without, and a warning says so; if the server then
+//! drops the connection, the error names the spool, too.
 //!
 //! Memory: [`BUFFERS`] blocks of [`BLOCK_BYTES`] on their way, as many emptied ones, and three at the ends. Disk: the bound that
 //! the job sets, and at most half of what was free.
@@ -49,20 +50,21 @@ pub(super) struct Ends<'w> {
 }
 
 /// The slots of the file that hold something are those of the last blocks sent to the drain.
-struct Ring {
+struct Ring<'w> {
+    folder: &'w Path,
     file: Arc<File>,
     slots: u32,
     free: Semaphore,
 }
 
-impl Ring {
-    fn open(folder: &Path, bytes_max: u64) -> std::io::Result<Option<Self>> {
+impl<'w> Ring<'w> {
+    fn open(folder: &'w Path, bytes_max: u64) -> std::io::Result<Option<Self>> {
         let disk = rustix::fs::statvfs(folder)?;
         let half = disk.f_bavail.saturating_mul(disk.f_frsize) / 2;
         let slots = (bytes_max.min(half) / BLOCK_BYTES as u64).min(SLOTS_MAX);
         let Some(slots) = u32::try_from(slots).ok().filter(|slots| *slots > 0) else { return Ok(None) };
         let file = Arc::new(tempfile::tempfile_in(folder)?);
-        Ok(Some(Self { file, slots, free: Semaphore::new(slots as usize) }))
+        Ok(Some(Self { folder, file, slots, free: Semaphore::new(slots as usize) }))
     }
 
     fn is_empty(&self) -> bool {
@@ -92,26 +94,60 @@ impl Ring {
     }
 }
 
-fn failed(error: &std::io::Error) -> SourceError {
+fn failed(folder: &Path, error: &std::io::Error) -> SourceError {
     SourceError::Failed {
-        what: "spool of what the server sent".to_owned(),
+        what: format!("spool of what the server sent, in `{}`", folder.display()),
         why: error.to_string(),
         hint: "`spool = \"0\"` in the job does without".to_owned(),
     }
 }
 
+/// Why the server had to wait for the target, from the first time that it had to.
+struct Waiting<'w> {
+    folder: &'w Path,
+    warn: &'w (dyn Fn(String) + Sync),
+    why: Option<String>,
+}
+
+impl Waiting<'_> {
+    fn begins(&mut self, trouble: &str, way_out: &str) {
+        if self.why.is_none() {
+            let why = format!("the spool in `{}` {trouble}", self.folder.display());
+            (self.warn)(format!("{why}: the server waits for the target, and may drop the connection; {way_out}"));
+            self.why = Some(format!("{why}; {way_out}"));
+        }
+    }
+
+    /// A server that had to wait is likely to have broken off for that: whoever reads the error should hear of it.
+    fn explain(&self, error: SourceError) -> SourceError {
+        match (error, &self.why) {
+            (SourceError::Failed { what, why, hint }, Some(waited)) => {
+                let hint = if hint.is_empty() { waited.clone() } else { format!("{waited}; {hint}") };
+                SourceError::Failed { what, why, hint }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+const MAKE_ROOM: &str = "make room on its disk, or put `state` on a larger one";
+
 /// Carries everything that `feed` gives to the reader, in order, and its end. Returns early, without an error, if the reader
 /// has ended: it says why.
 pub(super) async fn pump(feed: &mut impl Fill, ends: Ends<'_>) -> Result<(), SourceError> {
     let Ends { to_reader, emptied, folder, bytes_max, warn } = ends;
-    let ring = Ring::open(folder, bytes_max).map_err(|error| failed(&error))?;
+    let mut waiting = Waiting { folder, warn, why: None };
+    let ring = Ring::open(folder, bytes_max).map_err(|error| failed(folder, &error))?;
     let Some(ring) = ring else {
-        let filled = direct(feed, &to_reader, emptied).await?;
+        if bytes_max >= BLOCK_BYTES as u64 {
+            waiting.begins("has no room", MAKE_ROOM);
+        }
+        let filled = direct(feed, &to_reader, emptied).await.map_err(|error| waiting.explain(error))?;
         return finish(filled, &to_reader).await;
     };
-    let (spooled, waiting) = mpsc::channel(ring.slots as usize);
+    let (spooled, lengths) = mpsc::channel(ring.slots as usize);
     let taking = async {
-        let taken = take(feed, &to_reader, emptied, &ring, spooled, warn).await;
+        let taken = take(feed, &to_reader, emptied, &ring, spooled, &mut waiting).await;
         if taken.is_err() {
             // Nothing that waits matters any more.
             ring.free.close();
@@ -119,14 +155,14 @@ pub(super) async fn pump(feed: &mut impl Fill, ends: Ends<'_>) -> Result<(), Sou
         taken
     };
     let draining = async {
-        let drained = drain(&ring, waiting, &to_reader).await;
+        let drained = drain(&ring, lengths, &to_reader).await;
         if !matches!(drained, Ok(true)) {
             ring.free.close();
         }
         drained
     };
     let (taken, drained) = tokio::join!(taking, draining);
-    let whole = taken? && drained?;
+    let whole = taken.map_err(|error| waiting.explain(error))? && drained?;
     finish(whole, &to_reader).await
 }
 
@@ -162,16 +198,11 @@ async fn take(
     feed: &mut impl Fill,
     to_reader: &mpsc::Sender<Piece>,
     mut emptied: mpsc::Receiver<Vec<u8>>,
-    ring: &Ring,
+    ring: &Ring<'_>,
     spooled: mpsc::Sender<usize>,
-    warn: &(dyn Fn(String) + Sync),
+    waiting: &mut Waiting<'_>,
 ) -> Result<bool, SourceError> {
-    let (mut number, mut told, mut kept) = (0_u64, false, None);
-    let mut waits = |why: String| {
-        if !std::mem::replace(&mut told, true) {
-            warn(format!("{why}: the server waits for the target, and may drop the connection"));
-        }
-    };
+    let (mut number, mut kept) = (0_u64, None);
     loop {
         let emptied = || emptied.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK_BYTES));
         let mut buffer: Vec<u8> = kept.take().unwrap_or_else(emptied);
@@ -192,7 +223,8 @@ async fn take(
                 let slot = match ring.free.try_acquire() {
                     Err(TryAcquireError::NoPermits) => {
                         let all = u64::from(ring.slots) * BLOCK_BYTES as u64;
-                        waits(format!("the spool is full with {}", human_bytes(all)));
+                        let way_out = "a larger `spool` in the job, and free disk twice that, let the target be slower";
+                        waiting.begins(&format!("is full with {}", human_bytes(all)), way_out);
                         ring.free.acquire().await.ok()
                     }
                     slot => slot.ok(),
@@ -212,7 +244,7 @@ async fn take(
                     }
                     Err(error) if buffer.len() == length => {
                         drop(slot);
-                        waits(format!("the spool cannot be written: {error}"));
+                        waiting.begins(&format!("cannot be written: {error}"), MAKE_ROOM);
                         // Everything before it first.
                         let Ok(all) = ring.free.acquire_many(ring.slots).await else { return Ok(false) };
                         drop(all);
@@ -220,7 +252,7 @@ async fn take(
                             return Ok(false);
                         }
                     }
-                    Err(error) => return Err(failed(&error)),
+                    Err(error) => return Err(failed(ring.folder, &error)),
                 }
             }
         }
@@ -232,16 +264,16 @@ async fn take(
 
 /// From the file to the reader. False if the reader, or the taking, has ended early.
 async fn drain(
-    ring: &Ring,
-    mut waiting: mpsc::Receiver<usize>,
+    ring: &Ring<'_>,
+    mut lengths: mpsc::Receiver<usize>,
     to_reader: &mpsc::Sender<Piece>,
 ) -> Result<bool, SourceError> {
     let mut number = 0;
-    while let Some(length) = waiting.recv().await {
+    while let Some(length) = lengths.recv().await {
         if ring.free.is_closed() {
             return Ok(false);
         }
-        let buffer = ring.read(number, length).await.map_err(|error| failed(&error))?;
+        let buffer = ring.read(number, length).await.map_err(|error| failed(ring.folder, &error))?;
         if to_reader.send(Piece::Bytes(buffer)).await.is_err() {
             return Ok(false);
         }
@@ -341,7 +373,7 @@ mod tests {
                 assert!(ended && got == expected(bytes), "{bytes_max} bytes, {pause:?}");
                 let is_small = (2..1 << 20).contains(&bytes_max);
                 assert_eq!(warned.len(), usize::from(is_small && !pause.is_zero() || !warned.is_empty()), "{warned:?}");
-                assert!(warned.iter().all(|message| message.contains("the spool is full")), "{warned:?}");
+                assert!(warned.iter().all(|message| message.contains("is full with")), "{warned:?}");
             }
         }
     }

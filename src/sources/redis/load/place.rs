@@ -3,6 +3,7 @@
 //! Nothing has been changed when this refuses.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use super::choice::{self, Choice};
 use super::trouble;
@@ -259,7 +260,7 @@ async fn libraries(what: &str, connection: &mut Connection, needed: bool) -> Res
 }
 
 /// The first release that reads a format, where it is known.
-const RELEASES: [(u32, &str, (u32, u32)); 8] = [
+const RELEASES: [(u32, &str, (u32, u32)); 11] = [
     (6, "redis 2.6", (2, 6)),
     (7, "redis 3.2", (3, 2)),
     (8, "redis 4.0", (4, 0)),
@@ -267,8 +268,14 @@ const RELEASES: [(u32, &str, (u32, u32)); 8] = [
     (10, "redis 7.0", (7, 0)),
     (11, "redis 7.2", (7, 2)),
     (12, "redis 7.4", (7, 4)),
+    (13, "redis 8.6", (8, 6)),
+    (14, "redis 8.8", (8, 8)),
     (80, "valkey 9.0", (9, 0)),
+    (81, "valkey 9.2", (9, 2)),
 ];
+
+/// Formats since the two products went apart, until Valkey began to count from 80.
+const OF_REDIS_ALONE: RangeInclusive<u32> = 12..=79;
 
 fn must_know_the_format(
     what: &str,
@@ -291,19 +298,23 @@ fn must_know_the_format(
         .filter(|shard| shard.rdb.as_ref().is_some_and(|part| wanted.choice.has_part(part)));
     let Some(needed) = needed.map(|shard| shard.rdb_version).max() else { return Ok(()) };
     let known = format.or_else(by_release);
-    if known.is_none_or(|known| needed <= known) {
+    // Valkey calls what Redis alone writes foreign, also where its own number is higher.
+    let is_foreign = server.product == "valkey" && OF_REDIS_ALONE.contains(&needed);
+    if !is_foreign && known.is_none_or(|known| needed <= known) {
         return Ok(());
     }
     let product = if wanted.details.product == "valkey" { "valkey" } else { "redis" };
     let first = RELEASES.iter().find(|(format, ..)| *format == needed).map(|(_, name, _)| (*name).to_owned());
     let first = first.unwrap_or_else(|| format!("{product} {}", wanted.record.version));
+    let limit = match known {
+        Some(known) if !is_foreign => format!("knows formats up to {known}"),
+        _ => format!("loads none that Redis alone writes, from {} on", OF_REDIS_ALONE.start()),
+    };
     Err(SourceError::Refused {
         what: what.to_owned(),
         why: format!(
-            "the snapshot's values are of format {needed}, and this server ({} {}) knows formats up to {}",
-            server.product,
-            server.version,
-            known.unwrap_or_default()
+            "the snapshot's values are of format {needed}, and this server ({} {}) {limit}",
+            server.product, server.version,
         ),
         hint: format!("restore into {first} or later"),
     })

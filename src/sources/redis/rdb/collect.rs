@@ -4,6 +4,7 @@
 //! |---|---|
 //! | string | the bytes (an integer is its decimal text): themselves up to [`SHORT_MAX`], else their BLAKE3 |
 //! | list, array, stream, module | the elements in order, each after its length: themselves up to [`SHORT_MAX`], else their BLAKE3 |
+//! | vector set | sum of the hashes that [`vectors`](super::vectors) says |
 //! | set | sum of the hashes of its elements |
 //! | hash | sum of the hashes of: length of the field, field, value, the field's expiry, whether it has one |
 //! | sorted set | sum of the hashes of: member, the 8 bytes of the score; zero has no sign, all that is not a number is one |
@@ -118,7 +119,7 @@ impl Collector {
     }
 
     /// Of a field, which its value follows.
-    fn push_length(&mut self, length: u64) {
+    pub(super) fn push_length(&mut self, length: u64) {
         if let Ok(short @ 0..0x80) = u8::try_from(length) {
             return self.elements.push(&[short]);
         }

@@ -42,6 +42,9 @@ pub enum Unreadable {
     /// An opcode or a type of a value: both are the first byte of a record.
     #[error("record type {opcode}, which this reader does not know,")]
     Opcode { opcode: u8 },
+    /// Every server has this type; its layout may change in any release.
+    #[error("a vector set in a layout which this reader does not know,")]
+    VectorSet,
     /// Legal, but larger than what the reader is willing to hold.
     #[error("more than {0}, which is beyond this reader's bound,")]
     Beyond(&'static str),

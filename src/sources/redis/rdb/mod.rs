@@ -1,8 +1,8 @@
 //! Reads an RDB, the format in which Redis and Valkey save and replicate everything that they hold, as it streams by.
 //!
 //! It knows versions 1 to 14 of Redis and 80 to 81 of Valkey, every type and encoding of them: keys with expiry, field expiry,
-//! streams with groups, consumers and pending entries, libraries of functions, values and data of modules (not interpreted). It
-//! does no I/O: [`Parser::feed`] takes bytes in pieces of any size and tells a [`Visitor`] what was found.
+//! streams with groups, consumers and pending entries, libraries of functions, vector sets, values and data of other modules (not
+//! interpreted). It does no I/O: [`Parser::feed`] takes bytes in pieces of any size and tells a [`Visitor`] what was found.
 //!
 //! # Fingerprints
 //! Each record has a canonical hash ([`Hashed`]), equal for equal content whatever the encoding, the version, the order of a hash's
@@ -67,6 +67,7 @@ mod sinks;
 mod stream;
 mod text;
 mod value;
+mod vectors;
 mod walk;
 
 pub use crc64::Crc64;

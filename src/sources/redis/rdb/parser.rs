@@ -49,7 +49,7 @@ impl Parser {
         self
     }
 
-    /// Takes the next piece. An error is final: the same one comes again.
+    /// Takes the next piece. An error is final: the same one comes again, and hashes that were not told are told no more.
     pub fn feed(&mut self, piece: &[u8], visitor: &mut dyn Visitor) -> Result<(), RdbError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());

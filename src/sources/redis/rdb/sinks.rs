@@ -31,6 +31,8 @@ pub(super) enum Target {
     Ordered,
     /// The same of the metadata that precede a key.
     Meta,
+    /// A text of a vector set, which is a part of an element.
+    Vectors,
     /// The code of a library, which also names it.
     Code,
     /// The name of a library, which the format of Redis 7.0's release candidates has apart.
@@ -159,6 +161,10 @@ impl Sinks {
                 self.collector.bytes = self.collector.bytes.saturating_add(length);
             }
             Target::Meta => self.meta.push_varint(length),
+            Target::Vectors => {
+                self.collector.push_length(length);
+                self.collector.bytes = self.collector.bytes.saturating_add(length);
+            }
             Target::Code => {
                 self.first_line.clear();
                 self.name.clear();
@@ -187,6 +193,7 @@ impl Sinks {
             }
             Target::Ordered => self.collector.gather.push(piece),
             Target::Meta => self.meta.push(piece),
+            Target::Vectors => self.collector.elements.push(piece),
             Target::Code => {
                 push_up_to(&mut self.first_line, piece, FIRST_LINE_MAX);
                 self.collector.piece(piece);

@@ -8,6 +8,7 @@ use super::record::{Kind, ModuleId, Version};
 use super::sinks::Target;
 use super::stream::Layout;
 use super::text::double;
+use super::vectors::Vectors;
 use super::walk::{State, Walk};
 
 /// Where in a value the reading is.
@@ -144,7 +145,12 @@ impl Walk {
             Value::ModuleId => {
                 let id = cursor.length()?;
                 self.kind = Kind::Module(ModuleId(id));
-                self.sinks.collector.gather.push_u64(id);
+                self.vectors = Vectors::of(ModuleId(id));
+                match self.vectors {
+                    // A set of other things than texts.
+                    Some(_) => self.sinks.collector.start(Shape::Set),
+                    None => self.sinks.collector.gather.push_u64(id),
+                }
                 self.state = State::Value(Value::Module);
             }
             Value::ArrayHead => {

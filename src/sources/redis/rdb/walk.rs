@@ -3,21 +3,22 @@
 //! A state reads one item at a time, from bytes that hold it whole, or says how many it needs. It may signal the caller; an item
 //! signals at most once.
 
-use super::batch::{Records, Tag};
-use super::collect::{Collected, SHORT_MAX, Shape};
-use super::cursor::{Cursor, Length};
-use super::digest::varint;
+mod modules;
+mod record;
+mod strings;
+
+use strings::Reading;
+
+use super::batch::Records;
+use super::collect::Shape;
+use super::cursor::Cursor;
 use super::error::{Stop, Unreadable};
-use super::lzf::{Lzf, PIECE};
-use super::packed::SMALL;
+use super::lzf::Lzf;
 use super::record::{Kind, ModuleId, Version};
 use super::sinks::{Sinks, Target};
 use super::stream::{Layout, Stream};
-use super::text::{DECIMAL_BYTES, decimal};
 use super::value::Value;
-
-/// So much may be said about a key before it.
-const META_MAX: usize = 64 << 10;
+use super::vectors::Vectors;
 
 pub(super) mod opcode {
     pub(crate) const KEY_META: u8 = 243;
@@ -85,14 +86,6 @@ pub(super) enum Signal {
     Entry,
 }
 
-/// The string that is being read in pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    Nothing,
-    Plain { left: u64 },
-    Compressed { left: u64 },
-}
-
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) state: State,
@@ -110,6 +103,8 @@ pub(super) struct Walk {
     module_text: bool,
     /// Where in a stream the reading is; apart, because every step copies the state.
     pub(super) stream: Stream,
+    /// Where in a vector set, if the value that is being read is one.
+    pub(super) vectors: Option<Vectors>,
     // Of the record that is being read.
     pub(super) start: Option<u64>,
     pub(super) db: u64,
@@ -136,6 +131,7 @@ impl Walk {
             offset: 0,
             module_text: false,
             stream: Stream::new(Layout::One),
+            vectors: None,
             start: None,
             db: 0,
             kind: Kind::String,
@@ -301,122 +297,6 @@ impl Walk {
         self.start.get_or_insert(self.offset);
     }
 
-    fn keep_meta(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        self.meta_raw.extend_from_slice(bytes);
-        if self.meta_raw.len() > META_MAX {
-            return Err(Stop::Unknown(Unreadable::Beyond("64 KiB of metadata before a key")));
-        }
-        Ok(())
-    }
-
-    /// Begins a string, or takes it whole where it is small.
-    pub(super) fn string(&mut self, bytes: &[u8], target: Target) -> Result<usize, Stop> {
-        let mut cursor = Cursor::new(bytes);
-        let whole = |length: u64| (length <= SMALL).then(|| usize::try_from(length).expect("a small length"));
-        match cursor.length_or_encoding()? {
-            Length::Plain(length) => {
-                if let Some(count) = whole(length) {
-                    self.sinks.whole(target, cursor.take(count)?)?;
-                } else {
-                    return self.begin_string(target, length, Reading::Plain { left: length }, cursor.at);
-                }
-            }
-            Length::Encoded(3) => {
-                let [compressed, length] = cursor.lengths()?;
-                if let Some(count) = whole(compressed).filter(|_| length <= PIECE as u64) {
-                    let text = self.lzf.whole(cursor.take(count)?, length)?;
-                    self.sinks.whole(target, text)?;
-                } else {
-                    self.lzf.begin(length);
-                    return self.begin_string(target, length, Reading::Compressed { left: compressed }, cursor.at);
-                }
-            }
-            Length::Encoded(encoding) => {
-                let value = match encoding {
-                    0 => i64::from(i8::from_le_bytes(cursor.array()?)),
-                    1 => i64::from(i16::from_le_bytes(cursor.array()?)),
-                    2 => i64::from(i32::from_le_bytes(cursor.array()?)),
-                    _ => return Err(Stop::Shape("an encoding of a string")),
-                };
-                self.sinks.whole(target, decimal(value, &mut [0; DECIMAL_BYTES]))?;
-            }
-        }
-        self.string_done()?;
-        Ok(cursor.at)
-    }
-
-    fn begin_string(&mut self, target: Target, length: u64, reading: Reading, used: usize) -> Result<usize, Stop> {
-        self.sinks.begin(target, length)?;
-        (self.reading, self.target) = (reading, target);
-        Ok(used)
-    }
-
-    fn string_piece(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
-        let target = self.target;
-        let room = |left: u64| bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let (count, left) = match self.reading {
-            Reading::Plain { left } => {
-                let count = room(left);
-                self.sinks.piece(target, &bytes[..count])?;
-                let left = left - count as u64;
-                self.reading = Reading::Plain { left };
-                (count, left)
-            }
-            Reading::Compressed { left } => {
-                let count = room(left);
-                let left = left - count as u64;
-                let sinks = &mut self.sinks;
-                self.lzf.feed(&bytes[..count], &mut |piece| sinks.piece(target, piece))?;
-                if left == 0 {
-                    self.lzf.end(&mut |piece| sinks.piece(target, piece))?;
-                }
-                self.reading = Reading::Compressed { left };
-                (count, left)
-            }
-            Reading::Nothing => (0, 0),
-        };
-        if target == Target::Meta {
-            self.keep_meta(&bytes[..count])?;
-        }
-        if left == 0 {
-            self.reading = Reading::Nothing;
-            self.sinks.end(target)?;
-            self.string_done()?;
-        }
-        Ok(count)
-    }
-
-    /// What comes after a string depends on what it was.
-    fn string_done(&mut self) -> Result<(), Stop> {
-        match self.state {
-            State::Value(value) => self.value_string_done(value)?,
-            State::Key => {
-                let (_, value, shape) = Value::of(self.opcode, self.version)?;
-                self.begin_value(value, shape);
-            }
-            State::AuxiliaryName => self.state = State::AuxiliaryValue,
-            State::AuxiliaryValue => {
-                self.state = State::Opcode;
-                self.signal = Signal::Auxiliary;
-            }
-            State::ImportName => self.state = State::ImportCount,
-            State::Function => self.finish_record()?,
-            State::OldFunction(OldFunction::Name) => self.state = State::OldFunction(OldFunction::Engine),
-            State::OldFunction(OldFunction::Engine) => self.state = State::OldFunction(OldFunction::HasDescription),
-            State::OldFunction(OldFunction::Description) => self.state = State::OldFunction(OldFunction::Code),
-            State::OldFunction(_) => {
-                self.sinks.collector.count = 1;
-                self.finish_record()?;
-            }
-            _ => self.module_text_done(),
-        }
-        Ok(())
-    }
-
-    pub(super) fn module_text_done(&mut self) {
-        self.module_text = false;
-    }
-
     /// Takes everything that still comes without looking.
     pub(super) fn give_up(&mut self) {
         (self.state, self.reading, self.signal) = (State::Unknown, Reading::Nothing, Signal::Nothing);
@@ -432,107 +312,6 @@ impl Walk {
         self.sinks.collector.gather.push_byte(u8::from(described));
         self.state = State::OldFunction(if described { OldFunction::Description } else { OldFunction::Code });
         Ok(cursor.at)
-    }
-
-    /// What a module saved: each value after its type, a type 0 at the end.
-    pub(super) fn module_step(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
-        let in_meta = matches!(self.state, State::Meta { .. });
-        let count = if self.module_text {
-            self.string(bytes, if in_meta { Target::Meta } else { Target::Ordered })?
-        } else {
-            self.module_value(bytes, in_meta)?
-        };
-        if in_meta {
-            self.keep_meta(&bytes[..count])?;
-        }
-        Ok(count)
-    }
-
-    fn module_value(&mut self, bytes: &[u8], in_meta: bool) -> Result<usize, Stop> {
-        let mut cursor = Cursor::new(bytes);
-        let code = cursor.length()?;
-        let (value, length) = match code {
-            0 | 5 => (0, 0),
-            1 | 2 => (cursor.length()?, 8),
-            3 => (u64::from(u32::from_le_bytes(cursor.array()?)), 4),
-            4 => (cursor.u64_le()?, 8),
-            _ => return Err(Stop::Shape("a type of a module's value")),
-        };
-        let out = if in_meta { &mut self.sinks.meta } else { &mut self.sinks.collector.gather };
-        out.push_byte(code.to_le_bytes()[0]);
-        out.push(&value.to_le_bytes()[..length]);
-        self.module_text = code == 5;
-        if code == 0 {
-            match self.state {
-                State::Meta { left: 0 } => {
-                    self.meta = Some(self.sinks.meta.finish());
-                    self.state = State::Opcode;
-                }
-                State::Meta { left } => self.state = State::MetaClass { left },
-                _ => {
-                    self.sinks.collector.count = 1;
-                    self.finish_record()?;
-                }
-            }
-        }
-        Ok(cursor.at)
-    }
-
-    /// Writes the record in canonical form: kind, database, expiry, metadata, name, content, count.
-    pub(super) fn finish_record(&mut self) -> Result<(), Stop> {
-        let collected = self.sinks.collector.finish()?;
-        let records = &mut self.records;
-        records.data.push(self.kind.code());
-        let (database, count) = varint(if self.kind.is_key() { self.db } else { 0 });
-        records.data.extend_from_slice(&database[..count]);
-        records.data.push(u8::from(self.expires_ms.is_some()) | u8::from(self.meta.is_some()) << 1);
-        if let Some(at) = self.expires_ms {
-            records.data.extend_from_slice(&at.to_le_bytes());
-        }
-        if let Some(meta) = &self.meta {
-            records.data.extend_from_slice(meta);
-        }
-        self.sinks.name.push_to(&mut records.data);
-        let collector = &mut self.sinks.collector;
-        let digest = |records: &mut Records, tag: Tag, digest: &[u8; 32]| {
-            records.begin_content(tag);
-            records.data.extend_from_slice(digest);
-        };
-        match &collected {
-            Collected::Short => {
-                records.begin_content(Tag::Text);
-                records.data.extend_from_slice(&collector.short);
-            }
-            Collected::Ordered => {
-                records.begin_content(Tag::Ordered);
-                records.data.extend_from_slice(collector.gather.short(SHORT_MAX).unwrap_or_default());
-                collector.gather.clear();
-            }
-            Collected::TextDigest(of) => digest(records, Tag::TextDigest, of),
-            Collected::OrderedDigest(of) => digest(records, Tag::OrderedDigest, of),
-            Collected::Sum => {
-                records.begin_content(Tag::Sum);
-                records.push_sum(&mut collector.elements);
-            }
-        }
-        if !matches!(collected, Collected::Short | Collected::Ordered) {
-            records.data.extend_from_slice(&collector.count.to_le_bytes());
-        }
-        records.close();
-        self.signal = Signal::Entry;
-        self.state = State::Opcode;
-        Ok(())
-    }
-
-    /// Hashes the records that are whole and tells the hash and the content of each.
-    pub(super) fn hash_records(&mut self, tell: impl FnMut(&[u8; 32], &[u8])) {
-        self.records.hash_all(&mut self.sinks.collector.elements, tell);
-    }
-
-    /// After the caller has seen the record.
-    pub(super) fn forget_record(&mut self) {
-        (self.start, self.expires_ms, self.meta) = (None, None, None);
-        self.meta_raw.clear();
     }
 
     pub(super) fn held_bytes(&self) -> usize {

