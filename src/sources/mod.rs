@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod command;
 pub mod files;
 mod network;
+pub mod objects;
 pub mod postgres;
 pub mod redis;
 pub mod registry;

@@ -4,7 +4,13 @@ use super::SourceKind;
 
 /// Every kind, in the order that help shows them.
 pub fn kinds() -> &'static [&'static dyn SourceKind] {
-    &[&super::postgres::Postgres, &super::redis::Redis, &super::files::Files, &super::command::Command]
+    &[
+        &super::postgres::Postgres,
+        &super::redis::Redis,
+        &super::objects::Objects,
+        &super::files::Files,
+        &super::command::Command,
+    ]
 }
 
 pub fn kind(name: &str) -> Option<&'static dyn SourceKind> {

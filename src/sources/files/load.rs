@@ -1,32 +1,25 @@
 //! Restores files into a folder.
 //!
 //! Folders first, then the content of files by several threads, then links and what else has a name only, then the attributes
-//! of folders, the innermost first. Nothing is created through a link, so that no list, however bent, leads out of the folder.
-//! A restore that was interrupted goes on: a file in the folder says which snapshot it was, and what is there and equal is
-//! not written again. Memory: a batch of entries for each thread, and the names and attributes of all folders.
+//! of folders, the innermost first. Memory: a batch of entries for each thread, and the names and attributes of all folders.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
-use tokio_util::sync::CancellationToken;
 
 use super::attributes::{self, Attributes};
-use crate::domain::{BlobPiece, PartStore, SourceRecord, StoreError, human_bytes, percent_decoded};
-use crate::sources::tree::stored::StoredList;
+use crate::domain::{PartStore, SourceRecord, StoreError, percent_decoded};
+use crate::sources::tree::landing::{self, Landing, plain};
 use crate::sources::tree::{Entry, EntryKind, Patterns};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 
 /// Files that a thread takes at once.
 const BATCH: usize = 64;
-/// Says, while a restore is under way, of which snapshot it is.
-const MARKER: &str = ".lifeboat-restore";
 /// Warnings of one kind that are told one by one.
 const NAMED_MAX: usize = 20;
 
@@ -42,32 +35,21 @@ pub(super) async fn load(
         why,
         hint: "a path from the top, or a pattern: `--only 'media/2024/**'`".to_owned(),
     })?;
-    let marker = marker(record, store.as_ref(), &request.only);
+    let marker = landing::marker(record, store.as_ref(), &request.only);
     let (lanes, cancel, dry_run, scratch) =
         (context.lanes.max(1), context.cancel.clone(), request.dry_run, request.scratch);
     let restored = tokio::task::spawn_blocking(move || {
-        let restore = Restore { store: store.as_ref(), only, folder, scratch, cancel, notes: Mutex::default() };
-        if dry_run { restore.look(&marker) } else { restore.run(lanes, &marker) }
+        let landing = Landing { store: store.as_ref(), only, folder, scratch, cancel, marker };
+        let restore = Restore { landing, notes: Mutex::default() };
+        if dry_run { restore.look() } else { restore.run(lanes) }
     });
     restored.await.unwrap_or_else(|error| {
         Err(SourceError::Failed { what: "restoring files".to_owned(), why: error.to_string(), hint: String::new() })
     })
 }
 
-/// One line that is the same for the same restore.
-fn marker(record: &SourceRecord, store: &dyn PartStore, only: &[String]) -> String {
-    let print = store.fingerprint(&crate::sources::tree::digest_part());
-    let print = print.map(|print| hex::encode(print.sum)).unwrap_or_default();
-    let choice = serde_json::to_string(only).expect("plain data");
-    format!("a restore of {} is under way; remove this file to keep what is here: {print} {choice}\n", record.summary)
-}
-
 struct Restore<'r> {
-    store: &'r dyn PartStore,
-    only: Patterns,
-    folder: PathBuf,
-    scratch: bool,
-    cancel: CancellationToken,
+    landing: Landing<'r>,
     notes: Mutex<Notes>,
 }
 
@@ -84,49 +66,30 @@ struct Notes {
 
 impl Restore<'_> {
     /// What a restore would do.
-    fn look(&self, marker: &str) -> Result<LoadReport, SourceError> {
-        let resumed = self.may_begin(marker)?;
-        let mut report = LoadReport { loaded: vec![self.folder.display().to_string()], ..LoadReport::default() };
-        self.each(&mut |entry| {
+    fn look(&self) -> Result<LoadReport, SourceError> {
+        let resumed = self.landing.may_begin()?;
+        let loaded = vec![self.landing.folder.display().to_string()];
+        let mut report = LoadReport { loaded, ..LoadReport::default() };
+        self.landing.each(&mut |entry| {
             report.rows += 1;
             report.bytes += entry.size;
             Ok(())
         })?;
-        self.room_for(report.bytes)?;
+        self.landing.room_for(report.bytes)?;
         if resumed {
             report.warnings.push("a restore of this snapshot was interrupted here; it would go on".to_owned());
         }
         Ok(report)
     }
 
-    fn run(&self, lanes: usize, marker: &str) -> Result<LoadReport, SourceError> {
-        let resumed = self.may_begin(marker)?;
-        let mut bytes = 0;
-        self.each(&mut |entry| {
-            checked(&entry)?;
-            bytes += entry.size;
-            Ok(())
-        })?;
-        // What is there already needs no room a second time, but how much that is shows only later.
-        if !resumed {
-            self.room_for(bytes)?;
-        }
-        std::fs::create_dir_all(&self.folder).map_err(|error| self.failed(b"", &error.to_string()))?;
-        let top = rustix::fs::open(&self.folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| self.failed(b"", &plain(error)))?;
-        if !self.scratch {
-            self.mark(marker).map_err(|error| self.failed(b"", &error.to_string()))?;
-        }
+    fn run(&self, lanes: usize) -> Result<LoadReport, SourceError> {
+        let (top, resumed) = self.landing.begin()?;
         self.contents(&top, lanes, resumed)?;
         let folders = self.names_only(&top, resumed)?;
         for folder in folders.iter().rev() {
             self.attributes(&top, folder)?;
         }
-        if !self.scratch {
-            std::fs::remove_file(self.folder.join(MARKER)).map_err(|error| self.failed(b"", &error.to_string()))?;
-            // The marker's coming and going changed the time of the top, which is in no list.
-            rustix::fs::syncfs(&top).map_err(|error| self.failed(b"", &plain(error)))?;
-        }
+        self.landing.finish(&top)?;
         let notes = self.notes();
         let mut warnings = notes.refused.clone();
         if notes.refused_more > 0 {
@@ -135,93 +98,12 @@ impl Restore<'_> {
         if notes.kept > 0 {
             warnings.push(format!("{} files were there already and equal", notes.kept));
         }
-        let loaded = vec![self.folder.display().to_string()];
+        let loaded = vec![self.landing.folder.display().to_string()];
         Ok(LoadReport { bytes: notes.bytes, rows: notes.files, warnings, loaded, handed_over: None })
-    }
-
-    /// Whole or not at all: what a killed run leaves is read by the next.
-    fn mark(&self, marker: &str) -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(marker.as_bytes())?;
-        file.persist(self.folder.join(MARKER)).map(drop).map_err(|error| error.error)
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Calls `take` for every entry that is wanted.
-    fn each(&self, take: &mut dyn FnMut(Entry) -> Result<(), SourceError>) -> Result<(), SourceError> {
-        let mut list = StoredList::open(self.store)?;
-        let mut any = false;
-        while let Some(entry) = list.next()? {
-            if self.cancel.is_cancelled() {
-                return Err(SourceError::Cancelled);
-            }
-            // The file of this name is ours while a restore is under way.
-            let ours = !self.scratch && entry.name == MARKER.as_bytes();
-            if !ours && (self.only.is_empty() || self.only.fits(&entry.name)) {
-                any = true;
-                take(entry)?;
-            }
-        }
-        if any || self.only.is_empty() {
-            return Ok(());
-        }
-        Err(SourceError::Refused {
-            what: format!("`{}`", self.only.texts().join("`, `")),
-            why: "nothing in the snapshot fits it".to_owned(),
-            hint: "names start at the top of what was backed up; nothing was written".to_owned(),
-        })
-    }
-
-    /// Whether the folder may be restored into: it is new, or empty, or was left by an interrupted restore of the same, which
-    /// gives true.
-    fn may_begin(&self, marker: &str) -> Result<bool, SourceError> {
-        let mut entries = match std::fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            entries => entries.map_err(|error| self.failed(b"", &error.to_string()))?,
-        };
-        if entries.next().is_none() {
-            return Ok(false);
-        }
-        match std::fs::read_to_string(self.folder.join(MARKER)) {
-            Ok(found) if found == marker => Ok(true),
-            Ok(_) => Err(SourceError::NotEmpty {
-                what: format!("folder `{}`", self.folder.display()),
-                why: "another restore into it was interrupted".to_owned(),
-                hint: "finish that one, or name a new folder; nothing was written".to_owned(),
-            }),
-            Err(_) => Err(SourceError::NotEmpty {
-                what: format!("folder `{}`", self.folder.display()),
-                why: "it is not empty".to_owned(),
-                hint: "name a new or an empty folder; nothing was written".to_owned(),
-            }),
-        }
-    }
-
-    fn room_for(&self, bytes: u64) -> Result<(), SourceError> {
-        let there = self.folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-        let Ok(disk) = rustix::fs::statvfs(there) else { return Ok(()) };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free >= bytes {
-            return Ok(());
-        }
-        Err(SourceError::Refused {
-            what: format!("restore into `{}`", self.folder.display()),
-            why: format!("it needs {}, and {} are free", human_bytes(bytes), human_bytes(free)),
-            hint: "name a folder on a larger disk; nothing was written".to_owned(),
-        })
-    }
-
-    fn failed(&self, name: &[u8], why: &str) -> SourceError {
-        use std::os::unix::ffi::OsStrExt;
-        let path = self.folder.join(std::ffi::OsStr::from_bytes(name));
-        SourceError::Failed {
-            what: format!("`{}` cannot be restored", path.display()),
-            why: why.to_owned(),
-            hint: "the same command goes on where it stopped".to_owned(),
-        }
     }
 
     /// Creates folders and writes files.
@@ -245,15 +127,16 @@ impl Restore<'_> {
     fn hand_out(&self, top: &OwnedFd, send: &SyncSender<Vec<Entry>>) -> Result<(), SourceError> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut made: Vec<u8> = vec![];
-        self.each(&mut |entry| {
+        self.landing.each(&mut |entry| {
+            checked(&entry)?;
             match entry.kind {
-                EntryKind::Folder => self.make_folders(top, &entry.name),
+                EntryKind::Folder => self.landing.make_folders(top, &entry.name),
                 EntryKind::Content => {
                     // A choice may leave out the folders that what is chosen lies in, and so does a list of several places.
                     let parent =
                         entry.name.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |at| &entry.name[..at]);
                     if made != parent {
-                        self.make_folders(top, parent)?;
+                        self.landing.make_folders(top, parent)?;
                         made = parent.to_vec();
                     }
                     batch.push(entry);
@@ -284,65 +167,30 @@ impl Restore<'_> {
         }
     }
 
-    fn make_folders(&self, top: &OwnedFd, name: &[u8]) -> Result<(), SourceError> {
-        let inner = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        for end in inner.chain([name.len()]).filter(|end| *end > 0) {
-            let path = &name[..end];
-            let (parent, own) = self.parent(top, path)?;
-            match rustix::fs::mkdirat(&parent, own, Mode::from(0o700)) {
-                Ok(()) => {}
-                Err(Errno::EXIST) => {
-                    let found = rustix::fs::statat(&parent, own, AtFlags::SYMLINK_NOFOLLOW);
-                    if !found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory) {
-                        return Err(self.failed(path, "something that is no folder has its name"));
-                    }
-                }
-                Err(error) => return Err(self.failed(path, &plain(error))),
-            }
-        }
-        Ok(())
-    }
-
-    /// The open folder that a name lies in, reached through no link, and its last component.
-    fn parent<'n>(&self, top: &OwnedFd, name: &'n [u8]) -> Result<(OwnedFd, &'n [u8]), SourceError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut folder =
-            rustix::fs::openat(top, ".", flags, Mode::empty()).map_err(|error| self.failed(name, &plain(error)))?;
-        let mut parts = name.split(|byte| *byte == b'/').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return Ok((folder, part));
-            }
-            folder = rustix::fs::openat(&folder, part, flags, Mode::empty())
-                .map_err(|error| self.failed(name, &plain(error)))?;
-        }
-        Err(self.failed(name, "it has no name"))
-    }
-
     fn file(&self, top: &OwnedFd, entry: &Entry, resumed: bool) -> Result<(), SourceError> {
-        let (parent, own) = self.parent(top, &entry.name)?;
+        let (parent, own) = self.landing.parent(top, &entry.name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = || rustix::fs::openat(&parent, own, flags, Mode::from(0o600));
         let file = match create() {
             Err(Errno::EXIST) if resumed => {
-                if is_equal(&parent, own, entry) {
+                if landing::is_equal(&parent, own, entry) {
                     self.notes().kept += 1;
                     None
                 } else {
                     rustix::fs::unlinkat(&parent, own, AtFlags::empty())
-                        .map_err(|error| self.failed(&entry.name, &plain(error)))?;
+                        .map_err(|error| self.landing.failed(&entry.name, &plain(error)))?;
                     Some(create())
                 }
             }
             Err(Errno::EXIST) => {
                 let why = "this file system holds it already: two names are one to it";
-                return Err(self.failed(&entry.name, why));
+                return Err(self.landing.failed(&entry.name, why));
             }
             made => Some(made),
         };
         if let Some(file) = file {
-            let mut file = File::from(file.map_err(|error| self.failed(&entry.name, &plain(error)))?);
-            self.write(&mut file, entry)?;
+            let mut file = File::from(file.map_err(|error| self.landing.failed(&entry.name, &plain(error)))?);
+            self.landing.write(&mut file, entry)?;
         }
         self.give(&parent, own, entry)?;
         let mut notes = self.notes();
@@ -351,41 +199,10 @@ impl Restore<'_> {
         Ok(())
     }
 
-    fn write(&self, file: &mut File, entry: &Entry) -> Result<(), SourceError> {
-        let failed = |error: std::io::Error| self.failed(&entry.name, &error.to_string());
-        let mut reader = self.store.open_blob(&entry.address)?;
-        let mut hasher = Sha256::new();
-        let sparse = entry.address.pieces().iter().any(|piece| matches!(piece, BlobPiece::Hole { .. }));
-        let mut length = 0_u64;
-        while let Some(piece) = reader.next_piece()? {
-            if self.cancel.is_cancelled() {
-                return Err(SourceError::Cancelled);
-            }
-            hasher.update(&piece);
-            length += piece.len() as u64;
-            if sparse && piece.iter().all(|byte| *byte == 0) {
-                file.seek(SeekFrom::Start(length)).map_err(failed)?;
-            } else {
-                file.write_all(&piece).map_err(failed)?;
-            }
-        }
-        if sparse {
-            file.set_len(length).map_err(failed)?;
-        }
-        let sum: [u8; 32] = hasher.finalize().into();
-        if Some(sum) == entry.sum && length == entry.size {
-            return Ok(());
-        }
-        Err(SourceError::Store(StoreError::Damaged {
-            what: format!("file `{}`", entry.shown()),
-            why: "its content is not what was backed up".to_owned(),
-        }))
-    }
-
     /// Links and whatever else has a name and no content. Gives back the folders.
     fn names_only(&self, top: &OwnedFd, resumed: bool) -> Result<Vec<Entry>, SourceError> {
         let mut folders = vec![];
-        self.each(&mut |entry| {
+        self.landing.each(&mut |entry| {
             match entry.kind {
                 EntryKind::Folder => folders.push(entry),
                 EntryKind::Content | EntryKind::Removed => {}
@@ -397,12 +214,12 @@ impl Restore<'_> {
     }
 
     fn name_only(&self, top: &OwnedFd, entry: &Entry, resumed: bool) -> Result<(), SourceError> {
-        let failed = |error: Errno| self.failed(&entry.name, &plain(error));
+        let failed = |error: Errno| self.landing.failed(&entry.name, &plain(error));
         if let Some(at) = entry.name.iter().rposition(|byte| *byte == b'/') {
-            self.make_folders(top, &entry.name[..at])?;
+            self.landing.make_folders(top, &entry.name[..at])?;
         }
         let attributes = attributes_of(entry)?;
-        let (parent, own) = self.parent(top, &entry.name)?;
+        let (parent, own) = self.landing.parent(top, &entry.name)?;
         if resumed {
             match rustix::fs::unlinkat(&parent, own, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -419,8 +236,8 @@ impl Restore<'_> {
             EntryKind::Link => rustix::fs::symlinkat(name(&attributes.target)?, &parent, own),
             EntryKind::HardLink => {
                 let first = name(&attributes.first)?;
-                check_name(&first).map_err(|()| bent(entry))?;
-                if !(self.only.is_empty() || self.only.fits(&first)) {
+                landing::check_name(&first).map_err(|()| bent(entry))?;
+                if !(self.landing.only.is_empty() || self.landing.only.fits(&first)) {
                     let what = format!(
                         "`{}` is one more name of `{}`, which was not chosen",
                         entry.shown(),
@@ -429,7 +246,7 @@ impl Restore<'_> {
                     self.refused(what);
                     return Ok(());
                 }
-                let (from, first) = self.parent(top, &first)?;
+                let (from, first) = self.landing.parent(top, &first)?;
                 let linked = rustix::fs::linkat(&from, first, &parent, own, AtFlags::empty());
                 linked.map_err(failed)?;
                 self.notes().files += 1;
@@ -454,7 +271,7 @@ impl Restore<'_> {
     }
 
     fn attributes(&self, top: &OwnedFd, entry: &Entry) -> Result<(), SourceError> {
-        let (parent, own) = self.parent(top, &entry.name)?;
+        let (parent, own) = self.landing.parent(top, &entry.name)?;
         self.give(&parent, own, entry)?;
         self.notes().files += 1;
         Ok(())
@@ -518,31 +335,9 @@ impl Restore<'_> {
     }
 }
 
-fn is_equal(parent: &OwnedFd, own: &[u8], entry: &Entry) -> bool {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::openat(parent, own, flags, Mode::empty()) else { return false };
-    let mut file = File::from(file);
-    if !file.metadata().is_ok_and(|found| found.is_file() && found.len() == entry.size) {
-        return false;
-    }
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 128 << 10]);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Some(hasher.finalize().into()) == entry.sum,
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(_) => return false,
-        }
-    }
-}
-
 /// Refuses an entry whose name leads somewhere else.
 fn checked(entry: &Entry) -> Result<(), SourceError> {
-    check_name(&entry.name).map_err(|()| bent(entry))
-}
-
-fn check_name(name: &[u8]) -> Result<(), ()> {
-    let sound = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
-    if name.split(|byte| *byte == b'/').all(sound) { Ok(()) } else { Err(()) }
+    landing::check_name(&entry.name).map_err(|()| bent(entry))
 }
 
 fn bent(entry: &Entry) -> SourceError {
@@ -554,8 +349,4 @@ fn bent(entry: &Entry) -> SourceError {
 
 fn attributes_of(entry: &Entry) -> Result<Attributes, SourceError> {
     Attributes::read(&entry.attributes).ok_or_else(|| bent(entry))
-}
-
-fn plain(error: Errno) -> String {
-    std::io::Error::from(error).to_string()
 }

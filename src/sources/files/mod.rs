@@ -107,7 +107,7 @@ impl SourceKind for Files {
     }
 
     fn loading_guide(&self, _record: &SourceRecord, _files: &[(PartName, String)]) -> String {
-        GUIDE.to_owned()
+        super::tree::GUIDE.to_owned()
     }
 }
 
@@ -118,15 +118,3 @@ fn no_folder(place: &Place) -> SourceError {
         hint: "`--to DIR` names a new or an empty one".to_owned(),
     }
 }
-
-/// How to get a file back with stock tools.
-const GUIDE: &str = "\
-The part `list` has a line for each file: name, kind, size, SHA-256, attributes as JSON, where its content lies, and what was seen,
-separated by tabs. In a name `%XX` stands for a byte. Where its content lies is written as `PACK:OFFSET:LENGTH`, several separated by
-commas; the recipe's lines `blobs PACK SHA256` say which pack each number stands for, and `hole:LENGTH` stands for zeros. To get
-one file back, for each of its pieces:
-
-    age -d -i epoch.txt packs/AB/SHA256.age | zstd -d | tail -c +$((OFFSET + 1)) | head -c LENGTH >> file
-
-and then compare `sha256sum file` with the line.
-";

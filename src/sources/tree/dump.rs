@@ -175,6 +175,7 @@ impl TreeDump {
             planner.take(entry)?.map_or(Ok(()), send)
         })?;
         let (rest, found) = planner.finish();
+        self.origin.discovered()?;
         rest.map_or(Ok(()), send)?;
         Ok(found)
     }

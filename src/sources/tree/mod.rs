@@ -13,11 +13,13 @@
 //! | `dump` | the threads: one plans, some read, one writes the list in order |
 //! | `pattern` | what a job leaves out and a restore chooses |
 //! | `stored` | reads a stored list back |
+//! | `landing` | the folder that a restore writes into |
 //!
 //! Memory: [`dump::BATCHES`] batches of [`plan::BATCH_ENTRIES`] entries, whatever the source's size.
 
 pub(crate) mod dump;
 pub(crate) mod entry;
+pub(crate) mod landing;
 mod listing;
 pub(crate) mod pattern;
 mod plan;
@@ -42,12 +44,30 @@ pub(crate) fn digest_part() -> PartName {
     PartName::from_components(&["entries"])
 }
 
+/// How to get one thing back with stock tools.
+pub(crate) const GUIDE: &str = "\
+The part `list` has a line for each file or object: name, kind, size, SHA-256, attributes as JSON, where its content lies, and what was seen,
+separated by tabs. In a name `%XX` stands for a byte. Where its content lies is written as `PACK:OFFSET:LENGTH`, several separated by
+commas; the recipe's lines `blobs PACK SHA256` say which pack each number stands for, and `hole:LENGTH` stands for zeros. To get
+one file back, for each of its pieces:
+
+    age -d -i epoch.txt packs/AB/SHA256.age | zstd -d | tail -c +$((OFFSET + 1)) | head -c LENGTH >> file
+
+and then compare `sha256sum file` with the line.
+";
+
 /// A live system of many named things. Blocking: it is called from threads of its own.
 pub(crate) trait Origin: Send + Sync {
     /// The order in which things are found.
     fn order(&self, one: &[u8], other: &[u8]) -> Ordering;
     /// Hands over everything there is, in order, each name once. An error of `take` ends it.
     fn discover(&self, take: &mut dyn FnMut(Found) -> Result<(), SourceError>) -> Result<(), SourceError>;
+    /// It was in the last list and is not found any more.
+    fn gone(&self, _name: &[u8]) {}
+    /// Everything has been discovered: the last word on whether that can be believed.
+    fn discovered(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
     /// Reads the content of each into a blob of `lane`, in order, and says what came of it: an entry whose outcome is
     /// [`Outcome::Read`] has a finished blob, behind those that are [spoiled](Wanted::spoiled). Called from several threads.
     fn read(&self, wanted: &mut [Wanted], lane: &mut dyn Lane) -> Result<(), SourceError>;

@@ -93,6 +93,10 @@ impl<'p> Planner<'p> {
 
     /// What is left, and how many batches there were.
     pub(super) fn finish(mut self) -> (Option<Work>, u64) {
+        while let Some(ahead) = self.ahead.take() {
+            self.origin.gone(&ahead.name);
+            self.ahead = self.last.as_mut().and_then(LastListing::next);
+        }
         let rest = (!self.work.batch.items.is_empty()).then(|| self.cut());
         (rest, self.found)
     }
@@ -108,7 +112,10 @@ impl<'p> Planner<'p> {
     fn before(&mut self, name: &[u8]) -> Option<Entry> {
         loop {
             match self.origin.order(&self.ahead.as_ref()?.name, name) {
-                Ordering::Less => self.ahead = self.last.as_mut()?.next(),
+                Ordering::Less => {
+                    self.origin.gone(&self.ahead.as_ref()?.name);
+                    self.ahead = self.last.as_mut()?.next();
+                }
                 Ordering::Equal => {
                     let found = self.ahead.take();
                     self.ahead = self.last.as_mut()?.next();

@@ -1,0 +1,113 @@
+//! The `[source]` table of a job of objects.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::{ConfigError, SecretRef, Section};
+use crate::sources::tree::Patterns;
+
+/// What one job may ask of a store at once.
+const CONNECTIONS: usize = 16;
+const CONNECTIONS_MAX: usize = 256;
+
+/// `type = "objects"`: a bucket of an S3-compatible store.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectsConfig {
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "objects"))]
+    pub kind: String,
+    pub bucket: String,
+    /// `https://s3.eu-central-003.backblazeb2.com`; without one, Amazon's for the region.
+    pub endpoint: Option<String>,
+    /// `us-east-1` where the store has none.
+    pub region: Option<String>,
+    /// Only keys that begin so are backed up, under their whole names: `uploads/`.
+    #[serde(default)]
+    pub prefix: String,
+    pub access_key_id: Option<TextOrSecret>,
+    pub secret_access_key: Option<SecretRef>,
+    pub session_token: Option<SecretRef>,
+    /// `https://bucket.host/` instead of `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+    /// Only keys that fit: `*.jpg`, `media/2024/**`. By default all.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Keys to leave out, also of those.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Ask for each object's tags, too: one more request for each that is read. A change of tags alone is noticed by a full read.
+    #[serde(default)]
+    pub tags: bool,
+    /// Requests at once.
+    pub connections: Option<usize>,
+    /// Read every object in every run, also those whose size, tag and time have not changed.
+    #[serde(default)]
+    pub full_read: bool,
+}
+
+/// An access key's id is no secret, but it usually lies beside one.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "a string, or a reference such as `{ env = \"S3_KEY_ID\" }`")]
+pub enum TextOrSecret {
+    Text(String),
+    Secret(SecretRef),
+}
+
+/// The table, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) config: ObjectsConfig,
+    pub(super) include: Patterns,
+    pub(super) exclude: Patterns,
+    pub(super) connections: usize,
+}
+
+impl ObjectsConfig {
+    pub(super) fn settle(self, section: &Section) -> Result<Settings, ConfigError> {
+        let patterns = |key: &str, texts: &[String]| {
+            Patterns::new(texts).map_err(|why| section.error_at(key, why, "patterns are as in `*.jpg`"))
+        };
+        let (include, exclude) = (patterns("include", &self.include)?, patterns("exclude", &self.exclude)?);
+        if self.bucket.is_empty() || self.bucket.contains('/') {
+            let hint = "the bucket's name alone; what its keys begin with is `prefix`";
+            return Err(section.error_at("bucket", format!("`{}` is not the name of a bucket", self.bucket), hint));
+        }
+        if let Some(endpoint) = &self.endpoint
+            && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
+        {
+            let what = format!("`{endpoint}` is not an address of a store");
+            return Err(section.error_at("endpoint", what, "as in `https://s3.example.com`"));
+        }
+        if self.endpoint.is_none() && self.region.is_none() {
+            let what = "neither `endpoint` nor `region` says where the bucket is".to_owned();
+            return Err(section.error_at(
+                "bucket",
+                what,
+                "`region = \"eu-central-1\"` for Amazon, `endpoint` for others",
+            ));
+        }
+        if self.access_key_id.is_some() != self.secret_access_key.is_some() {
+            let what = "`access_key_id` and `secret_access_key` go together".to_owned();
+            return Err(section.error_at("bucket", what, "name both, or none for a public bucket"));
+        }
+        let connections = self.connections.unwrap_or(CONNECTIONS);
+        if !(1..=CONNECTIONS_MAX).contains(&connections) {
+            let what = format!("`connections = {connections}` is not from 1 to {CONNECTIONS_MAX}");
+            return Err(section.error_at("connections", what, "16 is enough for most stores"));
+        }
+        Ok(Settings { config: self, include, exclude, connections })
+    }
+}
+
+impl Settings {
+    /// `s3://bucket/prefix`, for people.
+    pub(super) fn place(&self) -> String {
+        format!("s3://{}/{}", self.config.bucket, self.config.prefix)
+    }
+
+    pub(super) fn wants(&self, key: &[u8]) -> bool {
+        (self.include.is_empty() || self.include.fits(key)) && !self.exclude.fits(key)
+    }
+}

@@ -1,0 +1,157 @@
+//! The bucket of a job, or a folder into which a snapshot of one was restored.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::config::Settings;
+use super::origin::ObjectsOrigin;
+use super::record::ObjectsRecord;
+use super::restored::RestoredOrigin;
+use super::store::Store;
+use crate::domain::record::{Instant, PartGroup};
+use crate::domain::{Event, Gap, Names, PackNumber, PartSink, Place, SourceRecord, human_bytes};
+use crate::sources::tree::{self, Summary, TreeDump, digest_part};
+use crate::sources::{Context, Preflight, Source, SourceError};
+use crate::system::clock;
+
+/// The group that holds everything that is compared.
+const GROUP: &str = "objects";
+
+pub(super) struct BucketSource {
+    pub(super) settings: Settings,
+}
+
+impl BucketSource {
+    fn record(&self, summary: &Summary, left_out: u64, at: String) -> SourceRecord {
+        let config = &self.settings.config;
+        let details = ObjectsRecord {
+            bucket: config.bucket.clone(),
+            prefix: config.prefix.clone(),
+            include: config.include.clone(),
+            exclude: config.exclude.clone(),
+            tags: config.tags,
+            entries: summary.entries,
+            bytes: summary.bytes,
+        };
+        let mut gaps = summary.gaps("object");
+        if left_out > 0 {
+            gaps.push(Gap { what: format!("{left_out} objects"), why: "left out by the job's patterns".to_owned() });
+        }
+        gaps.extend(self.never());
+        SourceRecord {
+            kind: super::KIND.to_owned(),
+            summary: format!("objects of {}", self.settings.place()),
+            version: String::new(),
+            instants: vec![Instant { of: "objects, each at the moment when it was read".to_owned(), at }],
+            gaps,
+            inventories: vec![],
+            groups: vec![group(summary)],
+            details: serde_json::to_value(details).expect("plain data"),
+        }
+    }
+
+    /// What no run of this job backs up.
+    fn never(&self) -> Vec<Gap> {
+        let mut gaps = vec![Gap {
+            what: "older versions, access lists, locks and the bucket's own settings".to_owned(),
+            why: "only current objects are backed up".to_owned(),
+        }];
+        if !self.settings.config.tags {
+            gaps.push(Gap {
+                what: "tags of objects".to_owned(),
+                why: "the job does not ask for them (`tags = true`)".to_owned(),
+            });
+        }
+        gaps
+    }
+}
+
+fn group(summary: &Summary) -> PartGroup {
+    PartGroup {
+        name: GROUP.to_owned(),
+        parts: vec![digest_part()],
+        // What could not be read is among the gaps.
+        engine_count: Some(summary.found - summary.vanished.count - summary.denied.count),
+        compared: true,
+    }
+}
+
+#[async_trait]
+impl Source for BucketSource {
+    fn describe(&self) -> String {
+        format!("objects of {}", self.settings.place())
+    }
+
+    async fn preflight(&self, context: &Context) -> Result<Preflight, SourceError> {
+        let store = Store::connect(&self.settings, None).await?;
+        let first = tokio::select! {
+            () = context.cancel.cancelled() => return Err(SourceError::Cancelled),
+            page = store.page(None) => page?,
+        };
+        let count = first.objects.len();
+        let facts = if first.is_last { format!("{count} objects") } else { format!("more than {count} objects") };
+        let mut preflight =
+            Preflight { facts: vec![facts], gaps: self.never(), estimated_parts: 1, ..Preflight::default() };
+        if count == 0 {
+            preflight.warnings.push(format!("{} lists no object", self.settings.place()));
+        }
+        Ok(preflight)
+    }
+
+    async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError> {
+        let at = clock::rfc3339(clock::now());
+        let store = Store::connect(&self.settings, None).await?;
+        let (lanes, cancel) = (context.lanes, context.cancel.clone());
+        let origin = Arc::new(ObjectsOrigin::new(store, self.settings.clone(), lanes, cancel));
+        let dump = TreeDump {
+            origin: Arc::clone(&origin) as Arc<dyn tree::Origin>,
+            keep: Some(context.keep.clone()),
+            full_read: self.settings.config.full_read,
+            names: None,
+        };
+        let summary = dump.run(context, sink).await?;
+        summary.tell(context, "object");
+        let (read, files) = (human_bytes(summary.read_bytes), summary.read_entries);
+        let detail = format!("{} objects, {read} in {files} of them read", summary.entries);
+        context.progress.event(Event::Phase { job: context.job.clone(), phase: "read".to_owned(), detail });
+        Ok(self.record(&summary, origin.left_out(), at))
+    }
+
+    fn committed(&self, context: &Context, packs: &[(PackNumber, [u8; 32])]) -> Result<(), SourceError> {
+        tree::committed(&context.keep, packs)
+    }
+}
+
+/// Objects in a folder, for comparison.
+pub(super) struct RestoredSource {
+    record: SourceRecord,
+    folder: PathBuf,
+    names: Option<Arc<Names>>,
+}
+
+impl RestoredSource {
+    pub(super) fn new(record: &SourceRecord, place: &Place, names: Option<Arc<Names>>) -> Result<Self, SourceError> {
+        let folder = place.folder().ok_or_else(|| super::no_folder(place))?;
+        Ok(Self { record: record.clone(), folder, names })
+    }
+}
+
+#[async_trait]
+impl Source for RestoredSource {
+    fn describe(&self) -> String {
+        format!("objects restored into `{}`", self.folder.display())
+    }
+
+    async fn preflight(&self, _context: &Context) -> Result<Preflight, SourceError> {
+        Ok(Preflight::default())
+    }
+
+    async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError> {
+        let origin = Arc::new(RestoredOrigin { folder: self.folder.clone(), cancel: context.cancel.clone() });
+        let dump = TreeDump { origin, keep: None, full_read: true, names: self.names.clone() };
+        let summary = dump.run(context, sink).await?;
+        Ok(SourceRecord { groups: vec![group(&summary)], gaps: summary.gaps("object"), ..self.record.clone() })
+    }
+}
