@@ -22,6 +22,7 @@ mod golden;
 mod init;
 mod inventory;
 mod majors;
+mod objects;
 mod postgres_dump;
 mod postgres_load;
 mod postgres_wire;

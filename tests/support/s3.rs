@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use lifeboat::domain::Secret;
@@ -18,9 +22,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-const BUCKET: &str = "copies";
+pub(crate) const BUCKET: &str = "copies";
 pub(crate) const ACCESS_KEY: &str = "test-access-key";
 pub(crate) const SECRET_KEY: &str = "test-secret-key";
+
+/// What is done to a request or to its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Answered so without asking the server: a status, and a code as S3 gives it.
+    Status(u16, &'static str),
+    /// The body ends after so many bytes, whatever length was announced.
+    Truncate(usize),
+    /// The text in the answer is replaced, lengths adjusted.
+    Replace(String, String),
+}
+
+/// Decides by method, path with query, and how many requests there were before.
+pub(crate) type Faults = Arc<dyn Fn(&str, &str, usize) -> Fault + Send + Sync>;
 
 /// Serves one bucket until it is dropped.
 pub(crate) struct S3Server {
@@ -48,6 +67,15 @@ impl S3Server {
 
     /// Refuses to store objects whose key ends so, as a policy of a bucket may.
     pub(crate) async fn start_refusing(end: &'static str) -> Self {
+        Self::start_with(end, Arc::new(|_, _, _| Fault::None)).await
+    }
+
+    /// Does this to requests.
+    pub(crate) async fn start_faulty(faults: Faults) -> Self {
+        Self::start_with("", faults).await
+    }
+
+    async fn start_with(end: &'static str, faults: Faults) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
@@ -56,11 +84,18 @@ impl S3Server {
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(async move {
             // Dropped with this task, and every connection with it.
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
+                let (service, faults, asked) = (service.clone(), Arc::clone(&faults), Arc::clone(&asked));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let number = asked.fetch_add(1, Ordering::SeqCst);
+                    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+                    let fault = faults(request.method().as_str(), path, number);
+                    answer(service.clone(), request, fault)
+                });
                 connections.spawn(async move {
                     let http = Builder::new(TokioExecutor::new());
                     // A client that goes away is part of the tests.
@@ -83,6 +118,42 @@ impl S3Server {
     /// Settings that work with this server.
     pub(crate) fn settings(&self, prefix: &str) -> S3Settings {
         settings_at(self.address, prefix)
+    }
+}
+
+async fn answer(
+    service: s3s::service::S3Service,
+    request: Request<Incoming>,
+    fault: Fault,
+) -> Result<Response<s3s::Body>, s3s::HttpError> {
+    let request = request.map(s3s::Body::from);
+    match fault {
+        Fault::None => service.call(request).await,
+        Fault::Status(status, code) => {
+            let body = format!(
+                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as a test wants it</Message></Error>"
+            );
+            Ok(Response::builder().status(status).body(s3s::Body::from(body)).unwrap())
+        }
+        Fault::Truncate(bytes) => {
+            let mut answer = service.call(request).await?;
+            let whole = answer.body_mut().store_all_limited(1 << 30).await.unwrap();
+            // The server notices that less comes than it announced, and cuts the connection.
+            let cut = whole.slice(..bytes.min(whole.len()));
+            let announced = whole.len().to_string().parse().unwrap();
+            answer.headers_mut().insert("content-length", announced);
+            let pieces = futures::stream::iter([Ok(Frame::data(cut)), Err(std::io::Error::other("cut"))]);
+            *answer.body_mut() = s3s::Body::http_body_unsync(StreamBody::new(pieces));
+            Ok(answer)
+        }
+        Fault::Replace(from, to) => {
+            let mut answer = service.call(request).await?;
+            let whole = answer.body_mut().store_all_limited(1 << 30).await.unwrap();
+            let text = String::from_utf8(whole.to_vec()).unwrap().replace(&from, &to);
+            answer.headers_mut().remove("content-length");
+            *answer.body_mut() = s3s::Body::from(text);
+            Ok(answer)
+        }
     }
 }
 

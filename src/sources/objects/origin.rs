@@ -23,6 +23,7 @@ use crate::domain::{Block, Lane};
 use crate::sources::SourceError;
 use crate::sources::tree::entry::encoded;
 use crate::sources::tree::{EntryKind, Found, Origin, Outcome, Wanted};
+use crate::system::clock;
 
 /// Objects up to this size are fetched whole and ahead.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
@@ -30,6 +31,8 @@ const SMALL_BYTES_MAX: u64 = 1 << 20;
 const READS: u32 = 3;
 /// Before an object is asked for again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Where only the time tells whether an object has changed, one that was written so shortly before may change within the same second.
+const SETTLED_AFTER_SECONDS: i64 = 2;
 /// Objects of the last list that are not listed any more, and of which the store is asked whether they are really gone.
 const ASKED_MAX: usize = 64;
 
@@ -191,10 +194,16 @@ fn seen_of(object: &GetObjectOutput) -> String {
     format!("{} {}", object.e_tag().unwrap_or_default(), time.unwrap_or_default())
 }
 
-/// The listing may give times to the millisecond where the object itself gives seconds: what the listing said counts while the
-/// tag is the same.
+/// What is to be seen in the next listing if the object that was sent stays what it is: the listing's own words, which may give
+/// times more finely, as long as they are about this object. A store that lists no tags has only the time to tell by, to the second.
 fn seen_after(object: &GetObjectOutput, found: &Found) -> String {
-    if tag(&found.seen).is_some() && object.e_tag() == tag(&found.seen) { found.seen.clone() } else { seen_of(object) }
+    if let Some(listed) = tag(&found.seen) {
+        return if object.e_tag() == Some(listed) { found.seen.clone() } else { seen_of(object) };
+    }
+    let listed = found.seen.trim().split('.').next().and_then(|seconds| seconds.parse::<i64>().ok());
+    let sent = object.last_modified().map(aws_sdk_s3::primitives::DateTime::secs);
+    let settled = sent.is_some_and(|sent| clock::now().as_second() - sent > SETTLED_AFTER_SECONDS);
+    if listed == sent && settled { found.seen.clone() } else { String::new() }
 }
 
 async fn fetch_small(store: &Store, found: Found, tags: bool) -> Result<Small, SourceError> {

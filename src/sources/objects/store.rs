@@ -24,6 +24,9 @@ use crate::sources::SourceError;
 
 /// How often one request is tried, the first time included.
 const TRIES: u32 = 8;
+/// Between tries: it doubles, from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a store may think before it answers, and how long a body may stand still.
 const IDLE_LIMIT: Duration = Duration::from_mins(1);
@@ -69,7 +72,12 @@ impl Store {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone().unwrap_or_else(|| "us-east-1".to_owned())))
             .force_path_style(!config.virtual_host_style)
-            .retry_config(RetryConfig::adaptive().with_max_attempts(TRIES))
+            .retry_config(
+                RetryConfig::adaptive()
+                    .with_max_attempts(TRIES)
+                    .with_initial_backoff(FIRST_PAUSE)
+                    .with_max_backoff(LONGEST_PAUSE),
+            )
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(idle).build())
             .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(idle).build())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -105,17 +113,23 @@ impl Store {
     /// Each page is asked for by the last key that was seen, not by the store's own mark: a page that is asked for again
     /// after an error is the same page, and none can be left out.
     pub(super) async fn page(&self, after: Option<&str>) -> Result<Page, SourceError> {
-        let listed = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .set_prefix(Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()))
-            .set_start_after(after.map(str::to_owned))
-            .encoding_type(EncodingType::Url)
-            .max_keys(PAGE_KEYS)
-            .send()
-            .await
-            .map_err(|error| self.failed("listing", &error))?;
+        let ask = |encoding: Option<EncodingType>| {
+            self.client
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .set_prefix(Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()))
+                .set_start_after(after.map(str::to_owned))
+                .set_encoding_type(encoding)
+                .max_keys(PAGE_KEYS)
+                .send()
+        };
+        // Keys that XML cannot hold make a page that does not read. Only then is it asked for with encoded keys: some stores
+        // announce these and do not encode.
+        let listed = match ask(None).await {
+            Err(SdkError::ResponseError(_)) => ask(Some(EncodingType::Url)).await,
+            listed => listed,
+        };
+        let listed = listed.map_err(|error| self.failed("listing", &error))?;
         let encoded = listed.encoding_type() == Some(&EncodingType::Url);
         let mut objects = Vec::with_capacity(listed.contents().len());
         for object in listed.contents() {
