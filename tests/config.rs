@@ -257,7 +257,7 @@ fn the_example_and_every_job_in_jobs_load() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = Config::load_in(&root.join("lifeboat.example.toml"), &Environment::of([])).unwrap();
     let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
-    assert_eq!(names, ["documents", "etc", "queues", "shops", "social", "whole server"]);
+    assert_eq!(names, ["documents", "etc", "queues", "shops", "social", "uploads", "whole server"]);
     for job in &config.jobs {
         let kind = lifeboat::sources::registry::kind(&job.kind).unwrap();
         if let Err(error) = kind.configure(&job.source) {

@@ -152,6 +152,7 @@ impl Restore<'_> {
     }
 
     fn work(&self, top: &OwnedFd, receive: &Mutex<Receiver<Vec<Entry>>>, resumed: bool) {
+        let mut last = None;
         loop {
             let batch = receive.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(batch) = batch else { return };
@@ -160,24 +161,30 @@ impl Restore<'_> {
                 if self.notes().error.is_some() {
                     break;
                 }
-                if let Err(error) = self.file(top, &entry, resumed) {
+                if let Err(error) = self.file(top, &entry, resumed, &mut last) {
                     self.notes().error.get_or_insert(error);
                 }
             }
         }
     }
 
-    fn file(&self, top: &OwnedFd, entry: &Entry, resumed: bool) -> Result<(), SourceError> {
-        let (parent, own) = self.landing.parent(top, &entry.name)?;
+    fn file(
+        &self,
+        top: &OwnedFd,
+        entry: &Entry,
+        resumed: bool,
+        last: &mut Option<(Vec<u8>, OwnedFd)>,
+    ) -> Result<(), SourceError> {
+        let (parent, own) = self.landing.parent_after(top, &entry.name, last)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(&parent, own, flags, Mode::from(0o600));
+        let create = || rustix::fs::openat(parent, own, flags, Mode::from(0o600));
         let file = match create() {
             Err(Errno::EXIST) if resumed => {
-                if landing::is_equal(&parent, own, entry) {
+                if landing::is_equal(parent, own, entry) {
                     self.notes().kept += 1;
                     None
                 } else {
-                    rustix::fs::unlinkat(&parent, own, AtFlags::empty())
+                    rustix::fs::unlinkat(parent, own, AtFlags::empty())
                         .map_err(|error| self.landing.failed(&entry.name, &plain(error)))?;
                     Some(create())
                 }
@@ -192,7 +199,7 @@ impl Restore<'_> {
             let mut file = File::from(file.map_err(|error| self.landing.failed(&entry.name, &plain(error)))?);
             self.landing.write(&mut file, entry)?;
         }
-        self.give(&parent, own, entry)?;
+        self.give(parent, own, entry)?;
         let mut notes = self.notes();
         notes.files += 1;
         notes.bytes += entry.size;

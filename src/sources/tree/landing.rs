@@ -179,6 +179,21 @@ impl Landing<'_> {
         Ok(true)
     }
 
+    /// As [`Self::parent`], with the folder of the name before kept open: names come folder by folder.
+    pub(crate) fn parent_after<'p, 'n>(
+        &self,
+        top: &OwnedFd,
+        name: &'n [u8],
+        last: &'p mut Option<(Vec<u8>, OwnedFd)>,
+    ) -> Result<(&'p OwnedFd, &'n [u8]), SourceError> {
+        let (folder, own) =
+            name.iter().rposition(|byte| *byte == b'/').map_or((&b""[..], name), |at| (&name[..at], &name[at + 1..]));
+        if last.as_ref().is_none_or(|(known, _)| known != folder) {
+            *last = Some((folder.to_vec(), self.parent(top, name)?.0));
+        }
+        last.as_ref().map(|(_, open)| (open, own)).ok_or_else(|| self.failed(name, "it has no folder"))
+    }
+
     /// The open folder that a name lies in, reached through no link, and its last component.
     pub(crate) fn parent<'n>(&self, top: &OwnedFd, name: &'n [u8]) -> Result<(OwnedFd, &'n [u8]), SourceError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
