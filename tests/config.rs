@@ -267,5 +267,5 @@ fn the_example_and_every_job_in_jobs_load() {
     let social = &config.jobs[4];
     assert_eq!(social.restore_test.as_ref().unwrap().checks.len(), 2);
     assert_eq!(social.backup.guard.min_bytes, Some(50 << 20));
-    assert_eq!(config.jobs[5].backup.quorum, 1);
+    assert_eq!(config.jobs[6].backup.quorum, 1);
 }
