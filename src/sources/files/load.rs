@@ -84,7 +84,7 @@ impl Restore<'_> {
 
     fn run(&self, lanes: usize) -> Result<LoadReport, SourceError> {
         let (top, resumed) = self.landing.begin()?;
-        self.contents(&top, lanes, resumed)?;
+        self.landing.syncing_meanwhile(&top, || self.contents(&top, lanes, resumed))?;
         let folders = self.names_only(&top, resumed)?;
         for folder in folders.iter().rev() {
             self.attributes(&top, folder)?;

@@ -88,13 +88,15 @@ impl Restore<'_> {
         let (top, resumed) = self.landing.begin()?;
         let (send, receive) = sync_channel::<Vec<Waiting>>(lanes);
         let receive = Mutex::new(receive);
-        let made = std::thread::scope(|scope| {
-            for _ in 0..lanes {
-                scope.spawn(|| self.fill(&receive));
-            }
-            let made = self.make(&top, &send, resumed);
-            drop(send);
-            made
+        let made = self.landing.syncing_meanwhile(&top, || {
+            std::thread::scope(|scope| {
+                for _ in 0..lanes {
+                    scope.spawn(|| self.fill(&receive));
+                }
+                let made = self.make(&top, &send, resumed);
+                drop(send);
+                made
+            })
         });
         let failed = self.notes().error.take();
         failed.map_or(made, Err)?;

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,6 +22,9 @@ use crate::sources::SourceError;
 
 /// Says, while a restore is under way, of what it is.
 pub(crate) const MARKER: &str = ".lifeboat-restore";
+
+/// How often what was written is sent to the disk meanwhile.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
 
 /// Where a restore writes, and what it reads.
 pub(crate) struct Landing<'l> {
@@ -60,6 +65,27 @@ impl Landing<'_> {
             self.mark().map_err(|error| self.failed(b"", &error.to_string()))?;
         }
         Ok((top, resumed))
+    }
+
+    /// Lets the disk take what is written while `work` still writes: what is left to wait for at the end is short.
+    pub(crate) fn syncing_meanwhile<T>(&self, top: &OwnedFd, work: impl FnOnce() -> T) -> T {
+        if self.scratch {
+            return work();
+        }
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while matches!(end.recv_timeout(SYNC_EVERY), Err(RecvTimeoutError::Timeout)) {
+                    // What fails here fails at the end, too, and is told there.
+                    if rustix::fs::syncfs(top).is_err() {
+                        return;
+                    }
+                }
+            });
+            let done = work();
+            drop(ended);
+            done
+        })
     }
 
     /// Everything is there: makes it durable and takes the mark away.
