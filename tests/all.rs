@@ -14,6 +14,7 @@ mod config;
 mod end_to_end;
 mod faults;
 mod files;
+mod git;
 mod golden;
 mod init;
 mod inventory;

@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod files;
+pub mod git;
 mod network;
 pub mod postgres;
 pub mod redis;

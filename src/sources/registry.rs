@@ -4,7 +4,7 @@ use super::SourceKind;
 
 /// Every kind, in the order that help shows them.
 pub fn kinds() -> &'static [&'static dyn SourceKind] {
-    &[&super::postgres::Postgres, &super::redis::Redis, &super::files::Files]
+    &[&super::postgres::Postgres, &super::redis::Redis, &super::files::Files, &super::git::Git]
 }
 
 pub fn kind(name: &str) -> Option<&'static dyn SourceKind> {
