@@ -43,8 +43,9 @@ pub struct GitConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Repositories {
-    One(Repository),
+    /// First, because a list of two texts would pass for a table of two.
     Several(Vec<Repository>),
+    One(Repository),
 }
 
 /// A URL or path, or that with a name: `{ url = "...", name = "acme/app" }`.
@@ -209,6 +210,13 @@ mod tests {
             let settings = settled(&format!("repository = {address:?}")).unwrap();
             assert_eq!(settings.remotes[0].name, name, "{address}");
         }
+    }
+
+    #[test]
+    fn a_list_of_two_is_two_repositories() {
+        let settings = settled("repository = [\"/a/one\", \"/b/two\"]").unwrap();
+        let names: Vec<_> = settings.remotes.iter().map(|remote| remote.name.as_str()).collect();
+        assert_eq!(names, ["one", "two"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::config::Remote;
 use super::program::{Git, GitError, failed};
@@ -53,6 +54,8 @@ pub(super) struct Chain {
     pub(super) bundles: Vec<String>,
     /// What they hold leads to these.
     pub(super) tips: Vec<String>,
+    /// Large objects that they name, also those that could not be had.
+    pub(super) large: Vec<String>,
 }
 
 impl Chain {
@@ -300,7 +303,8 @@ impl Mirror<'_> {
             Some((chain, _)) => repository.present(&chain.tips).await?,
             None => vec![],
         };
-        let incomplete = self.large_objects(&mut prepared, &mut entries, &known, last).await?;
+        let before = chain.as_ref().map_or(&[][..], |(chain, _)| &chain.large);
+        let incomplete = self.large_objects(&mut prepared, &mut entries, &known, before, last).await?;
         let mut objects_entry = noted(name, b"objects", serde_json::to_string(&objects).expect("plain data"));
         // What is incomplete is looked at again by the next run.
         objects_entry.seen = if incomplete { String::new() } else { advertised.hash.clone() };
@@ -359,6 +363,7 @@ impl Mirror<'_> {
                 seen: String::new(),
             });
         }
+        chain.large = prepared.chain.take().unwrap_or_default().large;
         prepared.chain = Some(chain);
         Ok(())
     }
@@ -369,22 +374,23 @@ impl Mirror<'_> {
         prepared: &mut Prepared,
         entries: &mut Vec<Found>,
         known: &[String],
+        before: &[String],
         last: &Last,
     ) -> Result<bool, GitError> {
         let repository = self.repository();
         let prefix = self.full("lfs/");
-        let mut sizes: BTreeMap<String, Option<u64>> = BTreeMap::new();
-        // Without a chain everything is looked through again, and what nothing names any more goes.
-        if !known.is_empty() {
-            for (entry, held) in last {
-                if let Some(id) = std::str::from_utf8(&entry.name).ok().and_then(|name| name.strip_prefix(&prefix)) {
-                    sizes.insert(id.to_owned(), held.then_some(entry.size));
-                }
+        // Without a chain everything is looked through, and what nothing names any more goes.
+        let mut sizes: BTreeMap<String, Option<u64>> = before.iter().map(|id| (id.clone(), None)).collect();
+        for id in repository.pointers(known).await? {
+            sizes.insert(id, None);
+        }
+        for (entry, held) in last {
+            let id = std::str::from_utf8(&entry.name).ok().and_then(|name| name.strip_prefix(&prefix));
+            if let Some(size) = id.and_then(|id| sizes.get_mut(id)) {
+                *size = held.then_some(entry.size);
             }
         }
-        for id in repository.pointers(known).await? {
-            sizes.entry(id).or_insert(None);
-        }
+        prepared.chain = Some(Chain { large: sizes.keys().cloned().collect(), ..Chain::default() });
         prepared.large.push(repository.folder.clone());
         if sizes.values().all(Option::is_some) {
             entries.extend(sizes.into_iter().map(|(id, size)| self.large_entry(&id, size.unwrap_or_default())));
@@ -415,10 +421,16 @@ impl Mirror<'_> {
         }
         let mut lacking = vec![];
         for (id, size) in sizes {
-            let size = size.or_else(|| {
-                let files = prepared.large.iter().map(|folder| large_object(folder, &id));
-                files.filter_map(|file| file.metadata().ok()).find(std::fs::Metadata::is_file).map(|found| found.len())
-            });
+            let size = match size {
+                Some(size) => Some(size),
+                None => match checked(&prepared.large, &id).await {
+                    Ok(size) => size,
+                    Err(other) => {
+                        why = other;
+                        None
+                    }
+                },
+            };
             match size {
                 Some(size) => entries.push(self.large_entry(&id, size)),
                 None => lacking.push(id),
@@ -477,6 +489,20 @@ fn gaps_of(name: &str, entries: &[Found]) -> Vec<Gap> {
         }
     }
     gaps
+}
+
+/// The size of a large object that is here and is what its id says; the error says that it is not.
+async fn checked(folders: &[PathBuf], id: &str) -> Result<Option<u64>, String> {
+    let opened = folders.iter().map(|folder| std::fs::File::open(large_object(folder, id)));
+    let Some(mut file) = opened.flatten().next() else { return Ok(None) };
+    let summed = tokio::task::spawn_blocking(move || {
+        let mut hasher = Sha256::new();
+        std::io::copy(&mut file, &mut hasher).map(|size| (size, hex::encode(hasher.finalize())))
+    });
+    match summed.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
+        (size, sum) if sum == id => Ok(Some(size)),
+        _ => Err("its content is not what its id says".to_owned()),
+    }
 }
 
 /// Returns once nothing in the folder has grown for so long.

@@ -106,11 +106,13 @@ impl GitOrigin {
 
     fn large(&self, owner: &Prepared, id: &str, lane: &mut dyn Lane) -> Result<Outcome, SourceError> {
         let opened = owner.large.iter().map(|folder| std::fs::File::open(large_object(folder, id)));
-        let Some(mut file) = opened.flatten().next() else { return Ok(Outcome::Vanished) };
-        // What is not what its name says is kept from the backup before a byte of it is in there.
-        if !self.restored && sum_of(&mut file).map(hex::encode).ok().as_deref() != Some(id) {
-            return Ok(Outcome::Denied("its content is not what its id says".to_owned()));
-        }
+        let what = || format!("large object `{id}` of repository `{}`", owner.name);
+        let changed = |why: &str| SourceError::Changed {
+            what: what(),
+            why: why.to_owned(),
+            hint: "run again; nothing was committed".to_owned(),
+        };
+        let Some(mut file) = opened.flatten().next() else { return Err(changed("it vanished")) };
         let mut content = Content::begin(lane)?;
         let mut piece = vec![0; PIECE];
         loop {
@@ -121,23 +123,17 @@ impl GitOrigin {
                 Ok(0) => break,
                 Ok(read) => content.add(&piece[..read], lane)?,
                 Err(error) => {
-                    let what = format!("large object `{id}` of repository `{}`", owner.name);
-                    return Err(super::program::failed(&what, error.to_string(), "nothing was committed"));
+                    return Err(super::program::failed(&what(), error.to_string(), "nothing was committed"));
                 }
             }
         }
         let (size, sum) = content.end(lane)?;
+        // What was restored is compared, whatever it is.
+        if !self.restored && hex::encode(sum) != id {
+            return Err(changed("it changed while it was read"));
+        }
         Ok(Outcome::Read { size, sum, attributes: "{}".to_owned(), seen: id.to_owned(), changing: false })
     }
-}
-
-/// Of a whole file, which is then at its beginning again.
-fn sum_of(file: &mut std::fs::File) -> std::io::Result<[u8; 32]> {
-    use std::io::Seek;
-    let mut hasher = Sha256::new();
-    std::io::copy(file, &mut hasher)?;
-    file.rewind()?;
-    Ok(hasher.finalize().into())
 }
 
 /// A blob that is being written.
