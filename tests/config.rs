@@ -257,7 +257,7 @@ fn the_example_and_every_job_in_jobs_load() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = Config::load_in(&root.join("lifeboat.example.toml"), &Environment::of([])).unwrap();
     let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
-    assert_eq!(names, ["etc", "queues", "shops", "social", "whole server"]);
+    assert_eq!(names, ["etc", "queues", "repositories", "shops", "social", "whole server"]);
     let social = &config.jobs[3];
     assert_eq!(social.restore_test.as_ref().unwrap().checks.len(), 2);
     assert_eq!(social.backup.guard.min_bytes, Some(50 << 20));
