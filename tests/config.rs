@@ -258,8 +258,9 @@ fn the_example_and_every_job_in_jobs_load() {
     let config = Config::load_in(&root.join("lifeboat.example.toml"), &Environment::of([])).unwrap();
     let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
     assert_eq!(names, ["etc", "queues", "repositories", "shops", "social", "whole server"]);
-    let social = &config.jobs[3];
+    let job = |name: &str| config.jobs.iter().find(|job| job.name.as_str() == name).unwrap();
+    let social = job("social");
     assert_eq!(social.restore_test.as_ref().unwrap().checks.len(), 2);
     assert_eq!(social.backup.guard.min_bytes, Some(50 << 20));
-    assert_eq!(config.jobs[4].backup.quorum, 1);
+    assert_eq!(job("whole server").backup.quorum, 1);
 }

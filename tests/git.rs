@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use lifeboat::domain::Verdict;
 use sha2::{Digest, Sha256};
 
+use crate::stock_tools::follow;
 use crate::support::installation::{Installation, Outcome, finish};
 use crate::support::loaded::Loaded;
 use crate::support::outcome::contents;
+use crate::support::postgres::TestServer;
 use crate::support::server::plain;
 
 /// `git` with nothing of the caller's settings, and fixed persons and times.
@@ -176,6 +178,11 @@ fn repositories_with_everything_come_back_as_they_were_and_are_proven() {
     fill(&site.init("all", &[]));
     // Its name sorts differently with and without what follows.
     commit(&site.init("all-2", &[]), "x", "x");
+    if rustix::process::geteuid().is_root() {
+        // Of somebody else, which git refuses by itself.
+        let given = plain(Path::new("chown")).args(["-R", "65534:65534"]).arg(site.live("all-2")).status().unwrap();
+        assert!(given.success());
+    }
     site.init("empty", &["-b", "unborn"]);
     let detached = site.init("detached", &[]);
     commit(&detached, "x", "x");
@@ -771,4 +778,52 @@ fn a_shallow_repository_and_a_bad_address_are_refused() {
         let ran = site.installation.expect(2, &["config", "check"]);
         assert!(!ran.all().contains("u:password"), "{}", ran.all());
     }
+}
+
+#[test]
+fn a_stranger_restores_repositories_with_stock_tools() {
+    let names = ["all", "with space's \"quotes\"", "sha256", "detached", "empty"];
+    let site = Site::new(&names, "");
+    fill(&site.init("all", &[]));
+    commit(&site.init(names[1], &[]), "x", "x");
+    fill(&site.init("sha256", &["--object-format=sha256"]));
+    let detached = site.init("detached", &[]);
+    commit(&detached, "x", "x");
+    run(&detached, &["checkout", "-q", "--detach"]);
+    site.init("empty", &["-b", "unborn"]);
+    site.back_up();
+    // A second bundle, which builds upon the first, and one whose ref was removed since.
+    commit(&detached, "y", "of no branch");
+    run(&site.live("all"), &["branch", "-D", "alias"]);
+    commit(&site.live("all"), "z", noise(3, 20_000));
+    site.back_up();
+    let (repository, server) = (site.installation.path("shelf"), TestServer::start());
+    let done = follow(&repository, &site.installation.path("identity.txt"), 7, &server);
+    let parts = repository.join("restored/parts");
+    assert!(parts.join("list").exists(), "{done:?}");
+    let loaded = plain(Path::new("sh")).arg("../load.sh").current_dir(&parts).output().unwrap();
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    for name in &names[..4] {
+        site.same(&parts, name);
+    }
+    assert_eq!(run(&parts.join("empty.git"), &["symbolic-ref", "HEAD"]), "refs/heads/unborn");
+    assert_eq!(std::fs::read(large_in(&parts.join("all.git"))).unwrap(), b"large content");
+}
+
+#[test]
+fn large_objects_of_a_server_are_fetched_by_git_lfs() {
+    let site = Site::new(&[], "");
+    let app = site.init("app", &[]);
+    let (text, id) = pointer(b"large content");
+    commit(&app, "large", text);
+    put_large(&app.join(".git"), b"large content");
+    // No folder to look into, but a server, as far as git-lfs is concerned.
+    let url = format!("file://{}/.git", app.display());
+    let job = format!("[source]\ntype = \"git\"\nrepository = {{ url = {url:?}, name = \"app\" }}\n");
+    site.installation.write_job("job", &job);
+    let ran = site.installation.back_up();
+    assert!(!ran["gaps"].to_string().contains(&id), "{ran:#}");
+    site.proven();
+    let out = site.restore(&[]);
+    assert_eq!(std::fs::read(large_in(&out.join("app.git"))).unwrap(), b"large content");
 }

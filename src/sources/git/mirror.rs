@@ -18,6 +18,7 @@ use super::repository::{Objects, Repository, Submodule, large_object, noted, ref
 use crate::domain::Gap;
 use crate::sources::SourceError;
 use crate::sources::tree::{Entry, EntryKind, Found};
+use crate::system::process::Program;
 
 /// A chain of so many bundles begins anew.
 const BUNDLES_MAX: usize = 20;
@@ -263,7 +264,12 @@ impl Mirror<'_> {
             arguments.push("HEAD");
         }
         let program = self.git.towards(self.git.at(&folder, &arguments), self.remote);
-        let limit = self.git.stall_limit;
+        self.watched(program).await
+    }
+
+    /// Runs what adds to the mirror, and gives up once nothing is added any more.
+    async fn watched(&self, program: Program) -> Result<(), GitError> {
+        let (folder, limit) = (mirror_in(&self.folder), self.git.stall_limit);
         tokio::select! {
             fetched = self.git.within(FETCH_LIMIT, program) => fetched.map(drop),
             () = stalled(&folder, limit) => {
@@ -412,7 +418,7 @@ impl Mirror<'_> {
             arguments.push(format!("--git-dir={}", repository.folder.display()));
             arguments.extend(["lfs", "fetch", "--all", "origin"].map(str::to_owned));
             let program = self.git.towards(self.git.program(arguments), self.remote);
-            if let Err(error) = self.git.within(FETCH_LIMIT, program).await {
+            if let Err(error) = self.watched(program).await {
                 match self.git.told("large objects", error, "") {
                     SourceError::Cancelled => return Err(GitError::Cancelled),
                     error => why = format!("`git lfs fetch` could not get them: {error}"),

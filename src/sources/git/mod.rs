@@ -128,24 +128,5 @@ fn no_folder(place: &Place) -> SourceError {
     }
 }
 
-/// How to get a repository back with stock tools.
-const GUIDE: &str = r#"The part `list` has a line for each ref, bundle and large object: name, kind, size, SHA-256, attributes as JSON, where its content
-lies, and what was seen, separated by tabs. In a name `%XX` stands for a byte. Where content lies is written as `PACK:OFFSET:LENGTH`,
-several separated by commas; the recipe's lines `blobs PACK SHA256` say which pack each number stands for. For each piece, in order:
-
-    age -d -i epoch.txt packs/AB/SHA256.age | zstd -d | tail -c +$((OFFSET + 1)) | head -c LENGTH >> file
-
-Get all bundles of a repository `NAME` (lines `NAME/bundle.0001` and on) that way, compare `sha256sum` with the list, and then:
-
-    git init --bare NAME.git        # with --object-format=sha256 where the line NAME/objects says so
-    cd NAME.git
-    for bundle in ../bundle.*; do
-      git bundle unbundle $bundle | sed "s|^\([0-9a-f]*\) .*|create refs/lifeboat/${bundle##*.}/\1 \1|" | sort -u | git update-ref --stdin
-    done
-    sed -n 's|^NAME/\(refs/[^\t]*\)\tlink\t0\t-\t{"object":"\([0-9a-f]*\)"}.*|create \1 \2|p' ../list | git update-ref --stdin
-    git for-each-ref --format='delete %(refname)' refs/lifeboat | git update-ref --stdin
-
-The line `NAME/HEAD` says where `HEAD` is: `git symbolic-ref HEAD refs/heads/main`, or `git update-ref --no-deref HEAD OBJECT`. Other
-lines with `"symbolic"` are set the same way. Large objects `NAME/lfs/ID` belong in `lfs/objects/AA/BB/ID`, where `AA` and `BB` are the
-first four digits of the id. `git fsck --full --strict` shows that nothing is missing.
-"#;
+/// How to get repositories back with stock tools. The block of commands is what `RESTORE.md` runs.
+const GUIDE: &str = include_str!("guide.md");
