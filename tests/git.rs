@@ -827,3 +827,25 @@ fn large_objects_of_a_server_are_fetched_by_git_lfs() {
     let out = site.restore(&[]);
     assert_eq!(std::fs::read(large_in(&out.join("app.git"))).unwrap(), b"large content");
 }
+
+#[test]
+fn a_server_that_does_not_say_where_head_points_to_leaves_a_gap_and_a_proof() {
+    let site = Site::new(&[], "");
+    let empty = site.init("empty", &["-b", "unborn"]);
+    let lost = site.init("lost", &[]);
+    commit(&lost, "x", "x");
+    run(&lost, &["branch", "there"]);
+    run(&lost, &["symbolic-ref", "HEAD", "refs/heads/elsewhere"]);
+    let urls = [&empty, &lost].map(|folder| format!("file://{}", folder.display()));
+    let job = format!("[source]\ntype = \"git\"\nrepository = {urls:?}\n");
+    site.installation.write_job("job", &job);
+    for _ in 0..2 {
+        let gaps = site.installation.back_up()["gaps"].to_string();
+        assert!(gaps.contains("`HEAD` of `empty`") && gaps.contains("`HEAD` of `lost`"), "{gaps}");
+        site.proven();
+    }
+    let out = site.restore(&[]);
+    let refs = |folder: &Path| run(folder, &["for-each-ref"]);
+    assert_eq!(refs(&out.join("lost.git")), refs(&lost));
+    assert_eq!(refs(&out.join("empty.git")), "");
+}

@@ -18,6 +18,9 @@ pub(super) struct RepositoryRecord {
     pub(super) name: String,
     /// Where it was fetched from.
     pub(super) url: String,
+    /// Nobody said where `HEAD` points to, so that it is not compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) headless: bool,
 }
 
 impl GitRecord {

@@ -118,12 +118,13 @@ impl GitSource {
         let mut gaps: Vec<Gap> = origin.repositories.iter().flat_map(|repository| repository.gaps.clone()).collect();
         gaps.retain(|gap| !self.is_ours(gap));
         gaps.extend(summary.gaps("entry"));
-        let named = |remote: &Remote| RepositoryRecord {
+        let named = |(remote, prepared): (&Remote, &Prepared)| RepositoryRecord {
             name: remote.name.clone(),
             url: crate::config::redact_text(&remote.url),
+            headless: !prepared.entries.iter().any(|entry| entry.name == format!("{}/HEAD", remote.name).as_bytes()),
         };
-        let details =
-            GitRecord { repositories: self.settings.remotes.iter().map(named).collect(), bytes: summary.bytes };
+        let repositories = self.settings.remotes.iter().zip(&origin.repositories).map(named).collect();
+        let details = GitRecord { repositories, bytes: summary.bytes };
         let instant = Instant { of: "repositories, each at the moment when it was fetched".to_owned(), at };
         record_of(self.describe(), &details, gaps, vec![instant], origin, summary)
     }
@@ -352,7 +353,11 @@ impl Source for RestoredGit {
         let git = Git::prepare(&context.work, context.cancel.clone())?;
         let mut repositories = vec![];
         for repository in &self.details.repositories {
-            repositories.push(self.look(context, &git, &repository.name).await?);
+            let mut found = self.look(context, &git, &repository.name).await?;
+            if repository.headless {
+                found.entries.retain(|entry| entry.name != format!("{}/HEAD", repository.name).as_bytes());
+            }
+            repositories.push(found);
         }
         let origin = Arc::new(GitOrigin {
             git,
