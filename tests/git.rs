@@ -1,16 +1,17 @@
 //! Git repositories: what is backed up, what comes back, what a comparison finds, and what a run costs.
 
+mod access;
+mod changes;
+mod faults;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use lifeboat::domain::Verdict;
 use sha2::{Digest, Sha256};
 
 use crate::stock_tools::follow;
 use crate::support::installation::{Installation, Outcome, finish};
-use crate::support::loaded::Loaded;
-use crate::support::outcome::contents;
 use crate::support::postgres::TestServer;
 use crate::support::server::plain;
 
@@ -141,6 +142,11 @@ fn put_large(git_folder: &Path, content: &[u8]) -> String {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
     id
+}
+
+fn large_in(folder: &Path) -> PathBuf {
+    let (_, id) = pointer(b"large content");
+    folder.join("lfs/objects").join(&id[..2]).join(&id[2..4]).join(id)
 }
 
 /// A repository with a bit of everything.
@@ -381,174 +387,6 @@ fn a_long_chain_of_bundles_begins_anew() {
     site.proven();
 }
 
-/// What is done to a restored repository, the name that must be told, and how.
-type Change = (fn(&Path), &'static str);
-
-fn loose(folder: &Path, name: &str) -> PathBuf {
-    let id = run(folder, &["rev-parse", name]);
-    // Out of the pack first.
-    for pack in std::fs::read_dir(folder.join("objects/pack")).unwrap().flatten() {
-        let path = pack.path();
-        if path.extension().is_some_and(|end| end == "pack") {
-            let moved = folder.join("moved.pack");
-            std::fs::rename(&path, &moved).unwrap();
-            let mut unpack = git(folder);
-            unpack.args(["unpack-objects", "-q"]).stdin(std::fs::File::open(&moved).unwrap()).stdout(Stdio::null());
-            assert!(unpack.status().unwrap().success());
-            std::fs::remove_file(moved).unwrap();
-        }
-    }
-    for rest in std::fs::read_dir(folder.join("objects/pack")).unwrap().flatten() {
-        std::fs::remove_file(rest.path()).unwrap();
-    }
-    folder.join("objects").join(&id[..2]).join(&id[2..])
-}
-
-fn large_in(folder: &Path) -> PathBuf {
-    let (_, id) = pointer(b"large content");
-    folder.join("lfs/objects").join(&id[..2]).join(&id[2..4]).join(id)
-}
-
-const CHANGES: [Change; 15] = [
-    (|app| drop(run(app, &["update-ref", "refs/heads/side", "main"])), "changed: `app/refs/heads/side`"),
-    (|app| drop(run(app, &["update-ref", "-d", "refs/pull/1/head"])), "missing: `app/refs/pull/1/head`"),
-    (|app| drop(run(app, &["tag", "extra", "main"])), "extra: `app/refs/tags/extra`"),
-    (|app| drop(run(app, &["update-ref", "refs/tags/v1.0", "main"])), "changed: `app/refs/tags/v1.0`"),
-    (|app| drop(run(app, &["symbolic-ref", "HEAD", "refs/heads/side"])), "changed: `app/HEAD`"),
-    (|app| drop(run(app, &["update-ref", "--no-deref", "HEAD", "main"])), "changed: `app/HEAD`"),
-    (|app| drop(run(app, &["symbolic-ref", "refs/heads/alias", "refs/heads/side"])), "changed: `app/refs/heads/alias`"),
-    (
-        |app| drop(run(app, &["update-ref", "--no-deref", "refs/heads/alias", "main"])),
-        "changed: `app/refs/heads/alias`",
-    ),
-    (|app| std::fs::remove_file(loose(app, "main:deep/b")).unwrap(), "changed: `app/objects`"),
-    (|app| std::fs::remove_file(loose(app, "main~1")).unwrap(), "changed: `app/objects`"),
-    (
-        |app| {
-            let [path, other] = [loose(app, "main:a"), loose(app, "main:side")];
-            std::fs::remove_file(&path).unwrap();
-            std::fs::copy(other, path).unwrap();
-        },
-        "changed: `app/objects`",
-    ),
-    (
-        |app| {
-            let path = loose(app, "main:a");
-            std::fs::remove_file(&path).unwrap();
-            std::fs::write(path, "no object").unwrap();
-        },
-        "changed: `app/objects`",
-    ),
-    (|app| std::fs::write(large_in(app), "larGe content").unwrap(), "changed: `app/lfs/"),
-    (|app| std::fs::remove_file(large_in(app)).unwrap(), "missing: `app/lfs/"),
-    (|app| drop(put_large(app, b"never there")), "extra: `app/lfs/"),
-];
-
-#[tokio::test]
-async fn every_single_change_to_a_restored_repository_fails_the_test_and_is_named() {
-    let site = Site::new(&["app"], "");
-    fill(&site.init("app", &[]));
-    let loaded = Loaded::new(site.installation).await;
-    let top = loaded.lease.place("").folder().unwrap();
-    let kept = top.with_extension("kept");
-    copy(&top, &kept);
-    assert!(matches!(loaded.compare().await, Verdict::Proven { .. }), "{:?}", loaded.compare().await);
-    for (change, named) in CHANGES {
-        change(&top.join("app.git"));
-        let verdict = loaded.compare().await;
-        let Verdict::Failed { mismatches, .. } = &verdict else { panic!("{named}: {verdict:?}") };
-        let (word, name) = named.split_once(' ').unwrap();
-        let told = mismatches.iter().any(|mismatch| {
-            mismatch.what == "repositories" && mismatch.difference.contains(word) && mismatch.difference.contains(name)
-        });
-        assert!(told, "{named}: {mismatches:?}");
-        std::fs::remove_dir_all(&top).unwrap();
-        copy(&kept, &top);
-    }
-    std::fs::remove_dir_all(top.join("app.git")).unwrap();
-    assert!(matches!(loaded.compare().await, Verdict::Failed { .. }));
-    copy(&kept.join("app.git"), &top.join("app.git"));
-    assert!(matches!(loaded.compare().await, Verdict::Proven { .. }));
-}
-
-fn copy(from: &Path, to: &Path) {
-    assert!(plain(Path::new("/bin/cp")).arg("-a").args([from, to]).status().unwrap().success());
-}
-
-#[test]
-fn a_remote_that_says_nothing_or_stands_still_is_given_up_and_named() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let site = Site::of(&format!("\"git://127.0.0.1:{port}/mute.git\""), "answer_timeout = \"1s\"");
-    let begun = Instant::now();
-    site.installation.run(&["backup", "now"]).refuses(1, &["`mute`", "within 1 s"]);
-    assert!(begun.elapsed() < Duration::from_secs(30));
-    drop(listener);
-    site.installation.run(&["backup", "now"]).refuses(1, &["`mute`"]);
-    let site = Site::new(&["app"], "stall_timeout = \"1s\"");
-    commit(&site.init("app", &[]), "x", "x");
-    let watched = Watched::new(&site);
-    watched.hang_on("fetch");
-    watched.run(&site, &["backup", "now"]).refuses(1, &["`app`", "stall_timeout"]);
-    watched.hang_on("");
-    watched.run(&site, &["backup", "now"]).expect(0);
-    site.proven();
-}
-
-#[test]
-fn a_repository_that_is_gone_fails_the_run_by_name_and_nothing_is_committed() {
-    let site = Site::new(&["app", "gone", "no repository"], "");
-    for name in ["app", "gone"] {
-        commit(&site.init(name, &[]), "x", "x");
-    }
-    std::fs::create_dir(site.live("no repository")).unwrap();
-    site.installation.run(&["backup", "now"]).refuses(1, &["`no repository`"]);
-    std::fs::remove_dir(site.live("no repository")).unwrap();
-    commit(&site.init("no repository", &[]), "x", "x");
-    site.back_up();
-    std::fs::remove_dir_all(site.live("gone")).unwrap();
-    site.installation.run(&["backup", "now"]).refuses(1, &["gone", "no such folder"]);
-    std::fs::create_dir(site.live("gone")).unwrap();
-    std::fs::remove_dir_all(site.live("no repository/.git")).unwrap();
-    let ran = site.installation.run(&["backup", "now"]);
-    ran.refuses(1, &["2 of 3", "`gone`", "`no repository`"]);
-    assert_eq!(site.installation.snapshots().len(), 1);
-    site.proven();
-}
-
-#[test]
-fn a_killed_run_is_followed_by_one_that_succeeds() {
-    let site = Site::new(&["app"], "");
-    let app = site.init("app", &[]);
-    fill(&app);
-    let watched = Watched::new(&site);
-    watched.kill_at(&site, &["backup", "now"], "fetch");
-    site.back_up();
-    commit(&app, "more", "more");
-    watched.kill_at(&site, &["backup", "now"], "fetch");
-    // As a git that was killed leaves them.
-    let kept = site.installation.state().join("kept/job/git");
-    let mirror = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path().join("mirror.git");
-    for name in ["packed-refs.lock", "HEAD.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x"] {
-        std::fs::write(mirror.join(name), "").unwrap();
-    }
-    site.back_up();
-    commit(&app, "more", "and more");
-    watched.kill_at(&site, &["backup", "now"], "bundle");
-    site.back_up();
-    site.same(&site.restore(&[]), "app");
-    site.proven();
-    // A restore is killed, and goes on.
-    let out = site.installation.fresh();
-    let to = ["restore", "job", "--to", out.to_str().unwrap()];
-    watched.kill_at(&site, &to, "index-pack");
-    assert!(!out.join("app.git").exists() && out.join(".lifeboat-restore").exists());
-    site.installation.ok(&to);
-    site.same(&out, "app");
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
-    site.installation.run(&to).says(&["not empty"]);
-}
-
 #[test]
 fn large_objects_that_are_missing_or_damaged_are_said_and_come_once_they_are_there() {
     let site = Site::new(&["app"], "");
@@ -623,18 +461,6 @@ fn one_repository_of_several_is_restored_also_with_its_files() {
 }
 
 #[test]
-fn without_git_a_backup_says_so_and_a_restore_test_is_unproven() {
-    let site = Site::new(&["app"], "");
-    commit(&site.init("app", &[]), "x", "x");
-    site.back_up();
-    let without =
-        |arguments: &[&str]| finish(site.installation.command(arguments).env("PATH", "/nonexistent").spawn().unwrap());
-    without(&["backup", "now"]).refuses(1, &["git", "not installed"]);
-    let test = without(&["--json", "restore-test"]).expect(5).summary();
-    assert!(test.to_string().contains("`git` 2.32"), "{test:#}");
-}
-
-#[test]
 fn an_object_that_git_would_not_write_today_is_told_and_proven_all_the_same() {
     let site = Site::new(&["app"], "");
     let app = site.init("app", &[]);
@@ -649,135 +475,6 @@ fn an_object_that_git_would_not_write_today_is_told_and_proven_all_the_same() {
     site.back_up();
     let ran = site.installation.ok(&["restore-test"]);
     ran.says(&["zeroPaddedFilemode"]);
-}
-
-#[test]
-fn a_damaged_bundle_never_becomes_a_repository() {
-    let site = Site::new(&["app"], "");
-    commit(&site.init("app", &[]), "big", noise(1, 300_000));
-    site.back_up();
-    let packs = site.installation.path("shelf/packs");
-    let path = contents(&packs).into_iter().max_by_key(|(_, content)| content.len()).unwrap().0;
-    let whole = std::fs::read(&path).unwrap();
-    let mut bent = whole.clone();
-    bent[whole.len() / 2] ^= 1;
-    for bad in [&whole[..whole.len() - 100], &bent] {
-        std::fs::write(&path, bad).unwrap();
-        let out = site.installation.fresh();
-        let ran = site.installation.run(&["restore", "job", "--to", out.to_str().unwrap()]);
-        assert_ne!(ran.code, 0, "{ran:?}");
-        assert!(!out.join("app.git").exists());
-        let test = site.installation.restore_test();
-        assert_eq!(test["verdict"], "failed", "{test:#}");
-    }
-    std::fs::write(&path, &whole).unwrap();
-    site.proven();
-}
-
-/// A server of `git http-backend` that lets in who has the token.
-fn serve(root: PathBuf) -> u16 {
-    use std::io::{BufRead, BufReader, Read, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let login = "Basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMi12ZXJ5LXNlY3JldA==";
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let (mut lines, mut line) = (vec![], String::new());
-            while reader.read_line(&mut line).unwrap() > 2 {
-                lines.push(line.trim_end().to_owned());
-                line.clear();
-            }
-            let header = |name: &str| {
-                let found = lines.iter().filter_map(|line| line.split_once(": "));
-                found.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
-            };
-            if header("authorization").as_deref() != Some(login) {
-                let refused = "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                stream.write_all(refused.as_bytes()).unwrap();
-                continue;
-            }
-            let [method, target] = lines[0].split(' ').take(2).collect::<Vec<_>>()[..] else { panic!("{lines:?}") };
-            let (path, query) = target.split_once('?').unwrap_or((target, ""));
-            let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
-            reader.read_exact(&mut body).unwrap();
-            let mut backend = git(Path::new("/"));
-            backend.arg("http-backend").env("GIT_PROJECT_ROOT", &root).env("GIT_HTTP_EXPORT_ALL", "1");
-            backend.env("REQUEST_METHOD", method).env("PATH_INFO", path).env("QUERY_STRING", query);
-            backend.env("CONTENT_LENGTH", body.len().to_string());
-            for (key, name) in [
-                ("CONTENT_TYPE", "content-type"),
-                ("HTTP_CONTENT_ENCODING", "content-encoding"),
-                ("GIT_PROTOCOL", "git-protocol"),
-            ] {
-                backend.env(key, header(name).unwrap_or_default());
-            }
-            let mut backend = backend.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            backend.stdin.take().unwrap().write_all(&body).unwrap();
-            let answer = backend.wait_with_output().unwrap().stdout;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n").unwrap();
-            stream.write_all(&answer).unwrap();
-        }
-    });
-    port
-}
-
-#[test]
-fn a_token_lets_in_and_shows_nowhere() {
-    let site = Site::of("\"live/app\"", "");
-    fill(&site.init("app", &[]));
-    run(&site.live("app"), &["config", "http.receivepack", "false"]);
-    let port = serve(site.installation.root().join("live"));
-    let job = |token: &str| {
-        let url = format!("http://127.0.0.1:{port}/app/.git");
-        let text = format!("[source]\ntype = \"git\"\nrepository = {{ url = {url:?}, name = \"app\" }}\n{token}\n");
-        site.installation.write_job("job", &text);
-    };
-    let watched = Watched::new(&site);
-    let shows = |ran: &Outcome, log: &str| {
-        for secret in [TOKEN, "eC1hY2Nlc3M"] {
-            assert!(!ran.all().contains(secret) && !log.contains(secret), "{secret}: {}\n{log}", ran.all());
-            for (path, content) in contents(&site.installation.state()) {
-                assert!(memchr::memmem::find(&content, secret.as_bytes()).is_none(), "{path}");
-            }
-        }
-    };
-    job("");
-    let ran = watched.run(&site, &["backup", "now"]).refuses(1, &["`app`"]);
-    shows(&ran, &watched.log());
-    job("token = { env = \"TOKEN\" }\ntoken_user = \"another\"");
-    let ran = watched.run(&site, &["-v", "backup", "now"]).refuses(1, &["`app`"]);
-    shows(&ran, &watched.log());
-    job("token = { env = \"TOKEN\" }");
-    let ran = watched.run(&site, &["-v", "--json", "backup", "now"]).expect(0);
-    shows(&ran, &watched.log());
-    // Large objects of a server need git-lfs.
-    assert!(ran.summary()["gaps"].to_string().contains("LFS"), "{}", ran.all());
-    site.proven();
-    let out = site.restore(&[]);
-    let restored = run(&out.join("app.git"), &["for-each-ref", "--format=%(refname) %(objectname) %(symref)"]);
-    assert_eq!(restored, run(&site.live("app"), &["for-each-ref", "--format=%(refname) %(objectname) %(symref)"]));
-}
-
-#[test]
-fn a_shallow_repository_and_a_bad_address_are_refused() {
-    let site = Site::new(&["shallow"], "");
-    let full = site.init("full", &[]);
-    for number in 0..3 {
-        commit(&full, "x", number.to_string());
-    }
-    let url = format!("file://{}", full.display());
-    run(&site.live(""), &["clone", "-q", "--depth", "1", &url, "shallow"]);
-    let ran = site.installation.run(&["backup", "now"]);
-    ran.refuses(1, &["`shallow`"]);
-    assert_eq!(site.installation.snapshots().len(), 0);
-    for bad in ["ext::sh -c true", "-x", "https://u:password@host/x"] {
-        let text = format!("[source]\ntype = \"git\"\nrepository = {bad:?}\n");
-        site.installation.write_job("job", &text);
-        let ran = site.installation.expect(2, &["config", "check"]);
-        assert!(!ran.all().contains("u:password"), "{}", ran.all());
-    }
 }
 
 #[test]
