@@ -459,3 +459,49 @@ impl<'e> Checked<'e> {
         Err(damaged(&self.entry.shown(), "its content is not what was backed up"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::git::record::RepositoryRecord;
+
+    fn details(names: &[&str]) -> GitRecord {
+        let record = |name: &&str| RepositoryRecord { name: (*name).to_owned(), ..RepositoryRecord::default() };
+        GitRecord { repositories: names.iter().map(record).collect(), bytes: 0 }
+    }
+
+    #[test]
+    fn a_bent_record_leads_nowhere_outside_the_folder() {
+        for name in ["..", "../x", "/x", "a/../b", "a//b", "", ".git", "x.git", "x.git/hooks", "-x", "a\nb", "a/.ssh"] {
+            assert!(wanted(&details(&["app", name]), &[]).is_err(), "{name}");
+        }
+        assert!(wanted(&details(&["app", "ops/app", "it's"]), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_repository_is_chosen_by_its_name_with_or_without_files() {
+        let chosen = wanted(&details(&["app", "ops/app"]), &["ops/app:worktree".to_owned(), "app".to_owned()]).unwrap();
+        let shown: Vec<_> = chosen.iter().map(|wanted| (wanted.name.as_str(), wanted.work_tree)).collect();
+        assert_eq!(shown, [("ops/app", true), ("app", false)]);
+        assert!(wanted(&details(&["app"]), &["ap".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_no_repository_has_is_refused() {
+        let entry = |name: &str, attributes: &str| {
+            let line = format!("app/{name}\tlink\t0\t-\t{attributes}\t-\t-");
+            Parts::default().add(Entry::read_line(line.as_bytes()).unwrap(), "app")
+        };
+        let id = "01".repeat(20);
+        assert!(entry("refs/heads/a", &format!("{{\"object\":\"{id}\"}}")).is_ok());
+        for (name, attributes) in [
+            ("refs/heads/a", "{\"object\":\"x\"}"),
+            ("refs/heads/a%00b", &*format!("{{\"object\":\"{id}\"}}")),
+            ("refs/heads/a", "no json"),
+            ("config", "{}"),
+            ("hooks/post-checkout", "{}"),
+        ] {
+            assert!(entry(name, attributes).is_err(), "{name} {attributes}");
+        }
+    }
+}
