@@ -19,7 +19,7 @@ RUN mkdir -p /etc/postgresql-common/createcluster.d \
     && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.d/none.conf \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        age ca-certificates tini zstd \
+        age ca-certificates git git-lfs openssh-client tini zstd \
         "postgresql-${DEBIAN_POSTGRES}" "postgresql-client-${DEBIAN_POSTGRES}" \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home --home-dir /var/lib/lifeboat --shell /usr/sbin/nologin lifeboat \

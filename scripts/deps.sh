@@ -39,6 +39,8 @@ need "postgresql postgresql-client" has_postgres
 need "postgresql-contrib" has_contrib
 need "redis-server" command -v redis-server
 need "age" command -v age
+need "git" command -v git
+need "git-lfs" git lfs version
 need "pgbouncer" has_pgbouncer
 need "zstd" command -v zstd
 need "sqlite3" command -v sqlite3

@@ -18,6 +18,7 @@ mod config;
 mod end_to_end;
 mod faults;
 mod files;
+mod git;
 mod golden;
 mod init;
 mod inventory;

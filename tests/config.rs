@@ -257,15 +257,16 @@ fn the_example_and_every_job_in_jobs_load() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = Config::load_in(&root.join("lifeboat.example.toml"), &Environment::of([])).unwrap();
     let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
-    assert_eq!(names, ["documents", "etc", "queues", "shops", "social", "uploads", "whole server"]);
+    assert_eq!(names, ["documents", "etc", "queues", "repositories", "shops", "social", "uploads", "whole server"]);
     for job in &config.jobs {
         let kind = lifeboat::sources::registry::kind(&job.kind).unwrap();
         if let Err(error) = kind.configure(&job.source) {
             panic!("{}: {error}", job.name);
         }
     }
-    let social = &config.jobs[4];
+    let job = |name: &str| config.jobs.iter().find(|job| job.name.as_str() == name).unwrap();
+    let social = job("social");
     assert_eq!(social.restore_test.as_ref().unwrap().checks.len(), 2);
     assert_eq!(social.backup.guard.min_bytes, Some(50 << 20));
-    assert_eq!(config.jobs[6].backup.quorum, 1);
+    assert_eq!(job("whole server").backup.quorum, 1);
 }

@@ -31,6 +31,11 @@ pub fn words(kind: &str) -> Words {
         "redis" => Words { groups: ["group of keys", "groups of keys"], rows: ["key", "keys"], has_catalog: false },
         "command" => Words { groups: ["stream", "streams"], rows: ["", ""], has_catalog: false },
         "files" => Words { groups: ["list of files", "lists of files"], rows: ["file", "files"], has_catalog: false },
+        "git" => Words {
+            groups: ["list of repositories", "lists of repositories"],
+            rows: ["ref or object", "refs and objects"],
+            has_catalog: false,
+        },
         "objects" => Words { groups: ["bucket", "buckets"], rows: ["object", "objects"], has_catalog: false },
         _ => Words { groups: ["table", "tables"], rows: ["row", "rows"], has_catalog: true },
     }

@@ -6,6 +6,7 @@
 pub mod bridge;
 pub mod command;
 pub mod files;
+pub mod git;
 mod network;
 pub mod objects;
 pub mod postgres;

@@ -9,6 +9,7 @@ pub fn kinds() -> &'static [&'static dyn SourceKind] {
         &super::redis::Redis,
         &super::objects::Objects,
         &super::files::Files,
+        &super::git::Git,
         &super::command::Command,
     ]
 }

@@ -362,9 +362,12 @@ impl<'w> ListWriter<'w> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), SourceError> {
-        let digest = entry.digest(&mut self.line);
-        if let Some(names) = &self.names {
-            names.note(digest.first_chunk().expect("a digest begins with a hash"), entry.shown().as_bytes());
+        if entry.kind.is_compared() {
+            let digest = entry.digest(&mut self.line);
+            if let Some(names) = &self.names {
+                names.note(digest.first_chunk().expect("a digest begins with a hash"), entry.shown().as_bytes());
+            }
+            add(&mut self.digest_block, &digest, self.digests.as_mut())?;
         }
         self.line.clear();
         entry.write_line(&mut self.line);
@@ -374,7 +377,6 @@ impl<'w> ListWriter<'w> {
         if let Some(new) = &mut self.new {
             new.line(&self.line).map_err(|error| keep_failed(&error))?;
         }
-        add(&mut self.digest_block, &digest, self.digests.as_mut())?;
         add(&mut self.list_block, &self.line, self.list.as_mut())
     }
 

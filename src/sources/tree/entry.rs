@@ -45,9 +45,12 @@ pub(crate) enum EntryKind {
     Character,
     /// What a versioned store keeps in the place of a removed object.
     Removed,
+    /// Content that carries what other entries stand for (a bundle of a repository's objects). It is checked against its sum when it is read, and not
+    /// compared: the same may be carried by other bytes.
+    Carrier,
 }
 
-const KINDS: [(EntryKind, &str); 9] = [
+const KINDS: [(EntryKind, &str); 10] = [
     (EntryKind::Content, "content"),
     (EntryKind::Folder, "folder"),
     (EntryKind::Link, "link"),
@@ -57,9 +60,20 @@ const KINDS: [(EntryKind, &str); 9] = [
     (EntryKind::Block, "block"),
     (EntryKind::Character, "character"),
     (EntryKind::Removed, "removed"),
+    (EntryKind::Carrier, "carrier"),
 ];
 
 impl EntryKind {
+    /// Whether there are bytes to read.
+    pub(crate) fn has_content(self) -> bool {
+        matches!(self, Self::Content | Self::Carrier)
+    }
+
+    /// Whether a restore test compares it.
+    pub(crate) fn is_compared(self) -> bool {
+        self != Self::Carrier
+    }
+
     pub(crate) fn word(self) -> &'static str {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
     }
@@ -110,7 +124,7 @@ impl Entry {
             attributes: attributes.to_owned(),
             seen: if seen == "-" { String::new() } else { seen.to_owned() },
         };
-        let has_content = entry.kind == EntryKind::Content;
+        let has_content = entry.kind.has_content();
         let sound = entry.sum.is_some() == has_content
             && (entry.address.pieces().is_empty() || entry.address.bytes() == Some(entry.size));
         sound.then_some(entry)

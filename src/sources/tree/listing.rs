@@ -78,6 +78,15 @@ impl LastListing {
     }
 }
 
+/// Hands over every entry of the last committed list, in order, and whether its content is still held.
+pub(crate) fn each_of_last(folder: &Path, sink: &dyn PartSink, take: &mut dyn FnMut(Entry, bool)) {
+    let Some(mut last) = LastListing::open(folder) else { return };
+    while let Some(entry) = last.next() {
+        let held = last.holds(&entry, sink);
+        take(entry, held);
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the sum has been checked: this is what we wrote")]
 fn unpacked<R: Read>(packed: R) -> std::io::Result<zstd::Decoder<'static, BufReader<R>>> {
     zstd::Decoder::new(packed)

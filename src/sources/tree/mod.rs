@@ -29,6 +29,7 @@ use std::cmp::Ordering;
 
 pub(crate) use dump::{Summary, TreeDump, committed};
 pub(crate) use entry::{Entry, EntryKind};
+pub(crate) use listing::each_of_last;
 pub(crate) use pattern::Patterns;
 
 use super::SourceError;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::entry::Entry;
 use super::listing::LastListing;
-use super::{EntryKind, Found, Origin, Outcome, Wanted};
+use super::{Found, Origin, Outcome, Wanted};
 use crate::domain::PartSink;
 use crate::sources::SourceError;
 
@@ -71,7 +71,7 @@ impl<'p> Planner<'p> {
         self.previous = Some(found.name.clone());
         let item = match before {
             Some(before) if self.unchanged(&before, &found) => Item::Known(before),
-            _ if found.kind != EntryKind::Content => Item::Known(Entry {
+            _ if !found.kind.has_content() => Item::Known(Entry {
                 name: found.name,
                 kind: found.kind,
                 size: found.size,
@@ -127,7 +127,7 @@ impl<'p> Planner<'p> {
     }
 
     fn unchanged(&self, before: &Entry, found: &Found) -> bool {
-        found.kind == EntryKind::Content
+        found.kind.has_content()
             && before.kind == found.kind
             && before.size == found.size
             && !found.seen.is_empty()

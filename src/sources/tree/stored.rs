@@ -79,6 +79,9 @@ impl Source for StoredTree {
             let mut list = StoredList::open(store.as_ref())?;
             let (mut block, mut buffer) = (Block::default(), vec![]);
             while let Some(entry) = list.next()? {
+                if !entry.kind.is_compared() {
+                    continue;
+                }
                 let digest = entry.digest(&mut buffer);
                 names.note(digest.first_chunk().expect("a digest begins with a hash"), entry.shown().as_bytes());
                 block.data.extend_from_slice(&digest);
