@@ -42,7 +42,7 @@ deny: ## Licences, banned crates, sources, advisories
 	@scripts/deny.sh
 
 bench: deps ## Measure against pg_dump, zstd, age, restic, borg and redis-cli
-	cargo build --locked --release --bins --example rdb_speed
+	cargo build --locked --release --bins --examples
 	benches/bench.sh
 
 ci: ## What the CI runs

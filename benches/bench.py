@@ -16,6 +16,7 @@ import tempfile
 import generate
 import measure
 import redis_rows
+import tree_rows
 from cluster import Cluster
 
 MIB = 1 << 20
@@ -58,10 +59,10 @@ class Table:
 class Lifeboat:
     """One installation: a configuration, its state and its targets."""
 
-    def __init__(self, binary, home, url, targets, job="bench", kind="postgres"):
-        self.binary, self.home, self.job, self.kind = binary, home, job, kind
+    def __init__(self, binary, home, url, targets, job="bench", kind="postgres", source=None):
+        self.binary, self.home, self.job = binary, home, job
         self.targets = [home / f"target-{n + 1}" for n in range(targets)]
-        self.url = url
+        self.source = source or f'type = "{kind}"\nurl = "{url}"\n'
         self.wipe()
 
     def wipe(self):
@@ -77,7 +78,7 @@ class Lifeboat:
             *(f'[targets.{path.name}]\ntype = "directory"\npath = "{path.name}"' for path in self.targets),
         ]
         (self.home / "lifeboat.toml").write_text("\n".join(lines) + "\n")
-        (self.home / "jobs" / f"{self.job}.toml").write_text(f'[source]\ntype = "{self.kind}"\nurl = "{self.url}"\n')
+        (self.home / "jobs" / f"{self.job}.toml").write_text(f"[source]\n{self.source}")
 
     def run(self, *args):
         command = [self.binary, "-c", self.home / "lifeboat.toml", "--no-input", *args]
@@ -177,6 +178,14 @@ class Bench:
             self.postgres()
         if self.options.only in (None, "redis") and not self.options.reference_only:
             self.redis()
+        if self.options.only in (None, "files") and not self.options.reference_only:
+            self.files()
+
+    def files(self):
+        def installed(name, source):
+            return Lifeboat(self.options.lifeboat, self.home / name, None, 1, source=source)
+
+        tree_rows.rows(self, installed, say, Show)
 
     def redis(self):
         def installed(name, url):
@@ -371,11 +380,12 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full 3.2 million rows and 5 million keys")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs for each ratio")
     parser.add_argument("--reference-only", action="store_true", help="time the other tools alone")
-    parser.add_argument("--only", choices=("postgres", "redis"), help="rows of one kind of source")
+    parser.add_argument("--only", choices=("postgres", "redis", "files"), help="rows of one kind of source")
     parser.add_argument("--folder", type=pathlib.Path, help="work below this folder instead of the temporary one")
     options = parser.parse_args()
     options.lifeboat = options.lifeboat.resolve()
     options.rdb_speed = options.lifeboat.parent / "examples/rdb_speed"
+    options.s3_server = options.lifeboat.parent / "examples/s3_server"
     if not options.reference_only and not options.lifeboat.exists():
         raise SystemExit(f"there is no `{options.lifeboat}`: run `cargo build --release`, or pass `--reference-only`")
     if options.scale < 1:

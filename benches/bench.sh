@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures Lifeboat against the standard tools on data that it generates: see docs/benchmarks.md.
 #
-#   benches/bench.sh                        everything, about 20 minutes and 12 GB below $TMPDIR
+#   benches/bench.sh                        everything, about 40 minutes and 16 GB below $TMPDIR
 #   benches/bench.sh --scale 0.05           a twentieth of the data: tries the script, proves nothing
 #   benches/bench.sh --only redis          the rows of one kind of source
 #   benches/bench.sh --help

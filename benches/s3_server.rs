@@ -28,6 +28,8 @@ async fn main() -> Result<(), Failure> {
             _ = &mut ended => return Ok(()),
             accepted = listener.accept() => {
                 let (socket, _) = accepted?;
+                // Else an answer in two pieces waits for an acknowledgement in between.
+                socket.set_nodelay(true)?;
                 let service = service.clone();
                 tokio::spawn(async move {
                     // A client that goes away is nobody's concern.

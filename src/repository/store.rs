@@ -23,7 +23,7 @@ use crate::domain::{
 
 /// Decoded frames that readers share. Where a few rows changed every now and then, chunks of many packs come in turn, those of each
 /// pack in the order in which they were written: with a frame of each at hand, none is decoded twice.
-const FRAMES_KEPT: usize = 12;
+const FRAMES_KEPT: usize = 10;
 /// Pieces are slices of a frame, so that who queues a few of them holds a frame or two and not one for each.
 const PIECE_BYTES_MAX: u64 = 512 << 10;
 /// Fetches an object from wherever it is; blocking.
@@ -313,7 +313,9 @@ impl Reader {
         let Frame { span, raw, .. } = self.frame_at(extent)?;
         let from = usize::try_from(extent.offset - span.raw_offset).expect("within a frame");
         let length = ((span.raw_length - from) as u64).min(extent.length).min(PIECE_BYTES_MAX);
-        Ok(raw.slice(from..from + usize::try_from(length).expect("within a frame")))
+        let range = from..from + usize::try_from(length).expect("within a frame");
+        // Who queues small pieces of many frames would hold each of these frames.
+        if range.len() < span.raw_length / 8 { Ok(Bytes::copy_from_slice(&raw[range])) } else { Ok(raw.slice(range)) }
     }
 
     fn frame_at(&mut self, extent: Extent) -> Result<Frame, StoreError> {
