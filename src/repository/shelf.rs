@@ -4,10 +4,8 @@
 //! They wait as they came, encrypted, in files without a name in the state folder: nothing of them is left when the process ends,
 //! and nobody who reads the disk learns more than from the target. Frames are decrypted one by one out of them.
 //!
-//! Only the pack that was opened last is kept decrypted as well: most restores read on in it.
-//!
-//! Disk: [`DISK_BYTES_MAX`] and one pack. Memory: a list of frames and 128 KiB for each of at most [`PACKS_MAX`] packs, and one pack
-//! decrypted; where no file can be written, one pack file.
+//! Disk: [`DISK_BYTES_MAX`] and one pack. Memory: a list of frames and 128 KiB for each of at most [`PACKS_MAX`] packs; where no file
+//! can be written, one pack file.
 
 use std::collections::VecDeque;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
@@ -32,21 +30,9 @@ const PACKS_MAX: usize = 256;
 pub(super) struct Shelf {
     /// Used last at the end.
     packs: VecDeque<Arc<ShelvedPack>>,
-    /// The one opened last, decrypted.
-    last: Option<(ContentName, Arc<Vec<u8>>)>,
 }
 
 impl Shelf {
-    /// What a pack decrypts to, if it is the one opened last.
-    pub(super) fn decrypted(&self, name: ContentName) -> Option<Arc<Vec<u8>>> {
-        self.last.as_ref().filter(|(last, _)| *last == name).map(|(_, content)| Arc::clone(content))
-    }
-
-    /// Makes room before the next is decrypted.
-    pub(super) fn forget_decrypted(&mut self) {
-        self.last = None;
-    }
-
     pub(super) fn find(&mut self, name: ContentName) -> Option<Arc<ShelvedPack>> {
         let at = self.packs.iter().position(|pack| pack.name == name)?;
         let pack = self.packs.remove(at).expect("found just now");
@@ -54,8 +40,7 @@ impl Shelf {
         Some(pack)
     }
 
-    pub(super) fn add(&mut self, pack: Arc<ShelvedPack>, content: Vec<u8>) {
-        self.last = Some((pack.name, Arc::new(content)));
+    pub(super) fn add(&mut self, pack: Arc<ShelvedPack>) {
         if pack.on_disk {
             let mut held: u64 = self.packs.iter().map(|pack| pack.file_bytes).sum();
             while held > DISK_BYTES_MAX || self.packs.len() >= PACKS_MAX {
@@ -87,7 +72,7 @@ impl ShelvedPack {
         file: Bytes,
         folder: Option<&Path>,
         epochs: &[Identities],
-    ) -> Result<(Self, Vec<u8>), RepositoryError> {
+    ) -> Result<Self, RepositoryError> {
         let key = layout::pack(&name);
         let epoch = epoch_of(key.as_str(), &file, epochs)?;
         let file_bytes = file.len() as u64;
@@ -104,11 +89,9 @@ impl ShelvedPack {
             }
             None => Box::new(Cursor::new(file)),
         };
-        let mut reader = crypt::reader(key.as_str(), sealed, epoch)?;
-        let mut content = Vec::with_capacity(usize::try_from(file_bytes).unwrap_or_default());
-        reader.read_to_end(&mut content).map_err(|why| RepositoryError::damaged(key.as_str(), why))?;
-        let spans = frame::spans(key.as_str(), &content[..])?;
-        Ok((Self { name, file_bytes, on_disk, spans, content: Mutex::new(reader) }, content))
+        let mut content = crypt::reader(key.as_str(), sealed, epoch)?;
+        let spans = frame::spans(key.as_str(), &mut content)?;
+        Ok(Self { name, file_bytes, on_disk, spans, content: Mutex::new(content) })
     }
 
     /// The frame that holds this byte of the decoded content.
@@ -117,11 +100,8 @@ impl ShelvedPack {
         self.spans.get(at).copied()
     }
 
-    pub(super) fn decode(&self, span: FrameSpan, decrypted: Option<&[u8]>) -> Result<Bytes, RepositoryError> {
+    pub(super) fn decode(&self, span: FrameSpan) -> Result<Bytes, RepositoryError> {
         let key = layout::pack(&self.name);
-        if let Some(compressed) = decrypted.and_then(|content| content.get(span.offset..span.offset + span.length)) {
-            return frame::decode(key.as_str(), compressed, span.raw_length).map(Bytes::from);
-        }
         let mut compressed = vec![0; span.length];
         {
             let mut content = self.content.lock().expect("no thread panics while it holds this lock");

@@ -1,7 +1,7 @@
 //! The reading side: parts out of packs, every pack checked against its name before a byte of it is used.
 //!
-//! Memory: [`FRAMES_KEPT`] decoded frames, one decrypted pack, one that is being decrypted, and for each reader one pack file in flight, or
-//! one frame being decoded. Packs that were fetched lie on a shelf of their own, on disk.
+//! Memory: [`FRAMES_KEPT`] decoded frames, and for each reader one pack file in flight, or one frame being decoded. Packs that were
+//! fetched lie on a shelf of their own, on disk.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::domain::{
 
 /// Decoded frames that readers share. Where a few rows changed every now and then, chunks of many packs come in turn, those of each
 /// pack in the order in which they were written: with a frame of each at hand, none is decoded twice.
-const FRAMES_KEPT: usize = 10;
+const FRAMES_KEPT: usize = 12;
 /// Pieces are slices of a frame, so that who queues a few of them holds a frame or two and not one for each.
 const PIECE_BYTES_MAX: u64 = 512 << 10;
 /// Fetches an object from wherever it is; blocking.
@@ -50,7 +50,6 @@ impl Store {
             folder: None,
             state: Mutex::default(),
             arrived: Condvar::new(),
-            decrypting: Mutex::default(),
             frames: Mutex::default(),
         };
         Self { parts, blob_packs: recipe.blob_packs.iter().copied().collect(), packs: Arc::new(packs) }
@@ -125,8 +124,6 @@ impl PartStore for Store {
     }
 }
 
-type Opened = (Arc<ShelvedPack>, Option<Arc<Vec<u8>>>);
-
 struct Packs {
     epochs: Vec<Identities>,
     /// Tried in this order; at least one.
@@ -134,8 +131,6 @@ struct Packs {
     folder: Option<PathBuf>,
     state: Mutex<State>,
     arrived: Condvar,
-    /// Held while a pack file and what it decrypts to are both in memory.
-    decrypting: Mutex<()>,
     /// The one used last at the end.
     frames: Mutex<VecDeque<Frame>>,
 }
@@ -180,16 +175,12 @@ impl Packs {
                 frames.pop_front();
             }
         }
-        let (pack, decrypted) = self.pack(extent.pack)?;
+        let pack = self.pack(extent.pack)?;
         let span = pack.frame_at(extent.offset).ok_or_else(|| StoreError::Damaged {
             what: layout::pack(&extent.pack).to_string(),
             why: "an extent lies beyond its end".to_owned(),
         })?;
-        let frame = Frame {
-            pack: extent.pack,
-            span,
-            raw: pack.decode(span, decrypted.as_deref().map(Vec::as_slice)).map_err(damaged)?,
-        };
+        let frame = Frame { pack: extent.pack, span, raw: pack.decode(span).map_err(damaged)? };
         let mut frames = frames();
         // Another reader may have been as fast.
         if !frames.iter().any(|other| other.holds(extent)) {
@@ -198,12 +189,11 @@ impl Packs {
         Ok(frame)
     }
 
-    /// A pack, and what it decrypts to where that is at hand.
-    fn pack(&self, name: ContentName) -> Result<Opened, StoreError> {
+    fn pack(&self, name: ContentName) -> Result<Arc<ShelvedPack>, StoreError> {
         let mut state = self.state.lock().expect("no thread panics while it holds this lock");
         loop {
             if let Some(pack) = state.shelf.find(name) {
-                return Ok((pack, state.shelf.decrypted(name)));
+                return Ok(pack);
             }
             if !state.fetching.contains(&name) {
                 break;
@@ -217,11 +207,11 @@ impl Packs {
         let mut state = self.state.lock().expect("no thread panics while it holds this lock");
         state.fetching.retain(|other| *other != name);
         state.fetching_time += begun.elapsed();
-        let result = opened.map(|(pack, content, file_bytes)| {
+        let result = opened.map(|(pack, file_bytes)| {
             let pack = Arc::new(pack);
             state.fetched_bytes += file_bytes;
-            state.shelf.add(Arc::clone(&pack), content);
-            (pack, state.shelf.decrypted(name))
+            state.shelf.add(Arc::clone(&pack));
+            pack
         });
         drop(state);
         self.arrived.notify_all();
@@ -245,13 +235,11 @@ impl Packs {
         Err(first.expect("there is a place to fetch from"))
     }
 
-    fn fetch_and_open(&self, name: ContentName) -> Result<(ShelvedPack, Vec<u8>, u64), StoreError> {
+    fn fetch_and_open(&self, name: ContentName) -> Result<(ShelvedPack, u64), StoreError> {
         let file = self.fetch(&layout::pack(&name))?;
         let file_bytes = file.len() as u64;
-        let _one_at_a_time = self.decrypting.lock().expect("no thread panics while it holds this lock");
-        self.state.lock().expect("no thread panics while it holds this lock").shelf.forget_decrypted();
-        let (pack, content) = ShelvedPack::open(name, file, self.folder.as_deref(), &self.epochs).map_err(damaged)?;
-        Ok((pack, content, file_bytes))
+        let pack = ShelvedPack::open(name, file, self.folder.as_deref(), &self.epochs).map_err(damaged)?;
+        Ok((pack, file_bytes))
     }
 }
 
