@@ -250,7 +250,7 @@ async fn a_listing_that_leaves_out_what_is_there_fails_the_run_and_what_is_gone_
     let site = Site::faulty(Arc::new(move |_, path, _| {
         if told.load(Ordering::SeqCst) > 0 && path.contains("list-type") {
             // A page that ends early, as if there were no more.
-            return Fault::Replace("<Contents><ETag>".to_owned(), "<Other><ETag>".to_owned());
+            return Fault::Replace("Contents>".to_owned(), "Other>".to_owned());
         }
         Fault::None
     }))
@@ -260,10 +260,9 @@ async fn a_listing_that_leaves_out_what_is_there_fails_the_run_and_what_is_gone_
     std::fs::remove_file(site.server.bucket_folder().join("03/object 00003")).unwrap();
     site.back_up().await;
     lies.store(1, Ordering::SeqCst);
-    let listing = site.client.list_objects_v2().bucket(BUCKET).send().await;
-    if listing.is_ok_and(|listing| listing.contents().is_empty()) {
-        site.run(&["backup", "now"]).await.refuses(1, &["leaves out", "run again"]);
-    }
+    let listing = site.client.list_objects_v2().bucket(BUCKET).send().await.unwrap();
+    assert!(listing.contents().is_empty(), "the listing does not lie");
+    site.run(&["backup", "now"]).await.refuses(1, &["leaves out", "run again"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
