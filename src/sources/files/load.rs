@@ -41,7 +41,7 @@ pub(super) async fn load(
     let restored = tokio::task::spawn_blocking(move || {
         let landing = Landing { store: store.as_ref(), only, folder, scratch, cancel, marker };
         let restore = Restore { landing, notes: Mutex::default() };
-        if dry_run { restore.look() } else { restore.run(lanes) }
+        if dry_run { restore.landing.look() } else { restore.run(lanes) }
     });
     restored.await.unwrap_or_else(|error| {
         Err(SourceError::Failed { what: "restoring files".to_owned(), why: error.to_string(), hint: String::new() })
@@ -65,23 +65,6 @@ struct Notes {
 }
 
 impl Restore<'_> {
-    /// What a restore would do.
-    fn look(&self) -> Result<LoadReport, SourceError> {
-        let resumed = self.landing.may_begin()?;
-        let loaded = vec![self.landing.folder.display().to_string()];
-        let mut report = LoadReport { loaded, ..LoadReport::default() };
-        self.landing.each(&mut |entry| {
-            report.rows += 1;
-            report.bytes += entry.size;
-            Ok(())
-        })?;
-        self.landing.room_for(report.bytes)?;
-        if resumed {
-            report.warnings.push("a restore of this snapshot was interrupted here; it would go on".to_owned());
-        }
-        Ok(report)
-    }
-
     fn run(&self, lanes: usize) -> Result<LoadReport, SourceError> {
         let (top, resumed) = self.landing.begin()?;
         self.landing.syncing_meanwhile(&top, || self.contents(&top, lanes, resumed))?;

@@ -39,7 +39,7 @@ pub(super) async fn load(
     let restored = tokio::task::spawn_blocking(move || {
         let landing = Landing { store: store.as_ref(), only, folder, scratch, cancel, marker };
         let restore = Restore { landing, notes: Mutex::default() };
-        if dry_run { restore.look() } else { restore.run(lanes) }
+        if dry_run { restore.landing.look() } else { restore.run(lanes) }
     });
     restored.await.unwrap_or_else(|error| {
         Err(SourceError::Failed { what: "restoring objects".to_owned(), why: error.to_string(), hint: String::new() })
@@ -66,22 +66,6 @@ type Waiting = (Entry, Option<File>);
 impl Restore<'_> {
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn look(&self) -> Result<LoadReport, SourceError> {
-        let resumed = self.landing.may_begin()?;
-        let loaded = vec![self.landing.folder.display().to_string()];
-        let mut report = LoadReport { loaded, ..LoadReport::default() };
-        self.landing.each(&mut |entry| {
-            report.rows += 1;
-            report.bytes += entry.size;
-            Ok(())
-        })?;
-        self.landing.room_for(report.bytes)?;
-        if resumed {
-            report.warnings.push("a restore of this snapshot was interrupted here; it would go on".to_owned());
-        }
-        Ok(report)
     }
 
     fn run(&self, lanes: usize) -> Result<LoadReport, SourceError> {

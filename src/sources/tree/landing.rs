@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::stored::StoredList;
 use super::{Entry, Patterns, digest_part};
 use crate::domain::{BlobPiece, PartStore, SourceRecord, StoreError, human_bytes};
-use crate::sources::SourceError;
+use crate::sources::{LoadReport, SourceError};
 
 /// Says, while a restore is under way, of what it is.
 pub(crate) const MARKER: &str = ".lifeboat-restore";
@@ -46,6 +46,23 @@ pub(crate) fn marker(record: &SourceRecord, store: &dyn PartStore, only: &[Strin
 }
 
 impl Landing<'_> {
+    /// What a restore would do.
+    pub(crate) fn look(&self) -> Result<LoadReport, SourceError> {
+        let resumed = self.may_begin()?;
+        let loaded = vec![self.folder.display().to_string()];
+        let mut report = LoadReport { loaded, ..LoadReport::default() };
+        self.each(&mut |entry| {
+            report.rows += 1;
+            report.bytes += entry.size;
+            Ok(())
+        })?;
+        self.room_for(report.bytes)?;
+        if resumed {
+            report.warnings.push("a restore of this snapshot was interrupted here; it would go on".to_owned());
+        }
+        Ok(report)
+    }
+
     /// Makes the folder, shows that what is wanted fits and is there, and leaves the mark. Gives whether an interrupted restore goes on.
     pub(crate) fn begin(&self) -> Result<(OwnedFd, bool), SourceError> {
         let resumed = self.may_begin()?;
