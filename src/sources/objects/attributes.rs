@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use serde::{Deserialize, Serialize};
 
 /// In a list as JSON: what a restore gives back and a restore test compares.
@@ -30,25 +29,29 @@ pub(super) struct Attributes {
     pub(super) metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) tags: BTreeMap<String, String>,
+    /// Who may do what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<AccessList>,
+}
+
+/// A store's access list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AccessList {
+    /// The store's name for whom the object belongs to.
+    pub(super) owner: String,
+    /// In order, each once.
+    pub(super) grants: Vec<Grant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Grant {
+    /// `id:...`, `uri:...` or `email:...`.
+    pub(super) to: String,
+    /// `READ`, `FULL_CONTROL`.
+    pub(super) permission: String,
 }
 
 impl Attributes {
-    pub(super) fn of(object: &GetObjectOutput) -> Self {
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        Self {
-            content_type: owned(object.content_type()),
-            content_encoding: owned(object.content_encoding()).filter(|encoding| !encoding.is_empty()),
-            content_language: owned(object.content_language()),
-            content_disposition: owned(object.content_disposition()),
-            cache_control: owned(object.cache_control()),
-            expires: owned(object.expires_string()),
-            website_redirect_location: owned(object.website_redirect_location()),
-            storage_class: object.storage_class().map(|class| class.as_str().to_owned()),
-            metadata: object.metadata().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            tags: BTreeMap::new(),
-        }
-    }
-
     pub(super) fn json(&self) -> String {
         serde_json::to_string(self).expect("plain data")
     }

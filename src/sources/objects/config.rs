@@ -1,14 +1,17 @@
 //! The `[source]` table of a job of objects.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, SecretRef, Section};
+use crate::config::{ConfigError, DurationText, SecretRef, Section};
 use crate::sources::tree::Patterns;
 
 /// What one job may ask of a store at once.
 const CONNECTIONS: usize = 16;
 const CONNECTIONS_MAX: usize = 256;
+const STALL: Duration = Duration::from_mins(1);
 
 /// `type = "objects"`: a bucket of an S3-compatible store.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -40,6 +43,14 @@ pub struct ObjectsConfig {
     /// Ask for each object's tags, too: one more request for each that is read. A change of tags alone is noticed by a full read.
     #[serde(default)]
     pub tags: bool,
+    /// All versions of every object, with what marks a removal, not current objects alone.
+    #[serde(default)]
+    pub versions: bool,
+    /// Ask for each object's access list, too: one more request for each that is read. A change of it alone is noticed by a full read.
+    #[serde(default)]
+    pub access_lists: bool,
+    /// How long the store may think before it answers, and how long a body may stand still: `60s`.
+    pub stall: Option<DurationText>,
     /// Requests at once.
     pub connections: Option<usize>,
     /// Read every object in every run, also those whose size, tag and time have not changed.
@@ -62,6 +73,7 @@ pub(super) struct Settings {
     pub(super) include: Patterns,
     pub(super) exclude: Patterns,
     pub(super) connections: usize,
+    pub(super) idle: Duration,
 }
 
 impl ObjectsConfig {
@@ -97,7 +109,11 @@ impl ObjectsConfig {
             let what = format!("`connections = {connections}` is not from 1 to {CONNECTIONS_MAX}");
             return Err(section.error_at("connections", what, "16 is enough for most stores"));
         }
-        Ok(Settings { config: self, include, exclude, connections })
+        let idle = self.stall.as_ref().map_or(STALL, |span| span.0);
+        if idle.is_zero() {
+            return Err(section.error_at("stall", "`stall` is no time at all", "write `60s` or `5m`"));
+        }
+        Ok(Settings { config: self, include, exclude, connections, idle })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Object stores: every object of a bucket with what belongs to it.
 //!
-//! S3-compatible stores are read through Amazon's client ([`store`]). Only what changed since the last list is fetched. What this
+//! S3-compatible stores are read through Amazon's client ([`s3`]). Only what changed since the last list is fetched. What this
 //! room must never do: write to the live bucket, or take for gone what a listing merely leaves out. The machinery that objects share with
 //! files is [`tree`](super::tree)'s.
 
@@ -8,11 +8,14 @@ mod attributes;
 mod config;
 mod load;
 mod origin;
+mod ranges;
 mod record;
 mod restored;
+mod s3;
 mod shelf;
 mod source;
 mod store;
+mod version;
 
 use std::path::PathBuf;
 use std::sync::Arc;

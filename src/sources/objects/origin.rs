@@ -1,16 +1,17 @@
 //! Lists a bucket and reads its objects.
 //!
-//! The next page is asked for while one is worked on. Small objects are fetched ahead, several at a time, and carried into the lane
-//! in order; large ones stream, and go on where a connection broke. Memory: two pages of keys; for each reader its share of the
-//! connections times [`SMALL_BYTES_MAX`].
+//! Pages are listed ahead ([`ranges`](super::ranges)). Small objects are fetched ahead, several at a time, and carried into the lane
+//! in order; large ones stream, and go on where a connection broke. Memory: the pages; the versions of one key; for each reader its
+//! share of the connections times [`SMALL_BYTES_MAX`].
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::Bytes;
+use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -18,11 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::attributes::Attributes;
 use super::config::Settings;
-use super::store::{Fetched, Page, Store};
+use super::ranges::{Marks, Ranges};
+use super::store::{Body, Fetched, Listed, Store, Which, second_of, seen, tag_of, version_of};
+use super::version;
 use crate::domain::{Block, Lane};
 use crate::sources::SourceError;
 use crate::sources::tree::entry::encoded;
-use crate::sources::tree::{EntryKind, Found, Origin, Outcome, Wanted};
+use crate::sources::tree::{Entry, EntryKind, Found, Origin, Outcome, Wanted};
 use crate::system::clock;
 
 /// Objects up to this size are fetched whole and ahead.
@@ -37,8 +40,10 @@ const SETTLED_AFTER_SECONDS: i64 = 2;
 const ASKED_MAX: usize = 64;
 
 pub(super) struct ObjectsOrigin {
-    store: Store,
+    store: Arc<dyn Store>,
     settings: Settings,
+    /// Where marks for the next listing are kept.
+    keep: PathBuf,
     runtime: Handle,
     cancel: CancellationToken,
     /// Small objects that one reader fetches ahead.
@@ -49,14 +54,20 @@ pub(super) struct ObjectsOrigin {
 #[derive(Default)]
 struct Noted {
     left_out: u64,
-    gone: Vec<String>,
+    gone: Vec<Which>,
 }
 
 impl ObjectsOrigin {
     /// Must be called within a runtime.
-    pub(super) fn new(store: Store, settings: Settings, lanes: usize, cancel: CancellationToken) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        keep: PathBuf,
+        lanes: usize,
+        cancel: CancellationToken,
+    ) -> Self {
         let ahead = settings.connections.div_ceil(lanes.max(1));
-        Self { store, settings, runtime: Handle::current(), cancel, ahead, noted: Mutex::default() }
+        Self { store, settings, keep, runtime: Handle::current(), cancel, ahead, noted: Mutex::default() }
     }
 
     pub(super) fn left_out(&self) -> u64 {
@@ -78,56 +89,70 @@ impl ObjectsOrigin {
         })
     }
 
-    fn ask_for_page(&self, after: Option<String>) -> JoinHandle<Result<Page, SourceError>> {
-        let store = self.store.clone();
-        self.runtime.spawn(async move { store.page(after.as_deref()).await })
+    fn hand_over(&self, name: String, listed: &Listed, take: &mut Take<'_>) -> Result<(), SourceError> {
+        if !self.settings.wants(listed.which.key.as_bytes()) {
+            self.noted().left_out += 1;
+            return Ok(());
+        }
+        let (kind, attributes) =
+            if listed.removed { (EntryKind::Removed, Some("{}".to_owned())) } else { (EntryKind::Content, None) };
+        take(Found { name: name.into_bytes(), kind, size: listed.size, attributes, seen: listed.seen() })
     }
 }
 
+type Take<'t> = dyn FnMut(Found) -> Result<(), SourceError> + 't;
+
 impl Origin for ObjectsOrigin {
     fn order(&self, one: &[u8], other: &[u8]) -> Ordering {
-        one.cmp(other)
+        version::order(one, other)
     }
 
     fn discover(&self, take: &mut dyn FnMut(Found) -> Result<(), SourceError>) -> Result<(), SourceError> {
-        let mut next = self.ask_for_page(None);
-        loop {
-            let page = self.wait(async { (&mut next).await.unwrap_or_else(|error| Err(died(&error))) })?;
-            if !page.is_last {
-                next = self.ask_for_page(page.objects.last().map(|object| object.key.clone()));
-            }
-            for object in page.objects {
-                if !self.settings.wants(object.key.as_bytes()) {
-                    self.noted().left_out += 1;
+        let config = &self.settings.config;
+        let mut ranges = Ranges::new(Arc::clone(&self.store), self.runtime.clone(), &config.prefix, &self.keep);
+        let mut marks = Marks::default();
+        // Versions are named once all of their key are known.
+        let mut of_one_key: Vec<Listed> = vec![];
+        while let Some(page) = self.wait(ranges.next())? {
+            for listed in page {
+                marks.note(&listed.which.key);
+                if !config.versions {
+                    self.hand_over(listed.which.key.clone(), &listed, take)?;
                     continue;
                 }
-                let (name, size, seen) = (object.key.into_bytes(), object.size, object.seen);
-                take(Found { name, kind: EntryKind::Content, size, attributes: None, seen })?;
-            }
-            if page.is_last {
-                return Ok(());
+                if of_one_key.first().is_some_and(|first| first.which.key != listed.which.key) {
+                    for (name, listed) in version::named(std::mem::take(&mut of_one_key)) {
+                        self.hand_over(name, &listed, take)?;
+                    }
+                }
+                of_one_key.push(listed);
             }
         }
+        for (name, listed) in version::named(of_one_key) {
+            self.hand_over(name, &listed, take)?;
+        }
+        marks.write(&self.keep);
+        Ok(())
     }
 
-    fn gone(&self, name: &[u8]) {
+    fn gone(&self, entry: &Entry) {
         let mut noted = self.noted();
         if noted.gone.len() < ASKED_MAX
-            && let Ok(key) = std::str::from_utf8(name)
-            && self.settings.wants(name)
+            && let Ok(name) = std::str::from_utf8(&entry.name)
+            && self.settings.wants(version::split(name).0.as_bytes())
         {
-            noted.gone.push(key.to_owned());
+            noted.gone.push(which(name, &entry.seen));
         }
     }
 
     /// A store whose listing leaves out what it has would empty the backup.
     fn discovered(&self) -> Result<(), SourceError> {
         let gone = std::mem::take(&mut self.noted().gone);
-        for key in gone {
-            if self.wait(self.store.exists(&key))? {
+        for which in gone {
+            if self.wait(self.store.exists(&which))? {
                 return Err(SourceError::Failed {
                     what: format!("listing {}", self.settings.place()),
-                    why: format!("it leaves out `{key}`, which is there"),
+                    why: format!("it leaves out `{}`, which is there", which.key),
                     hint: "it was written just now, or the listing is not whole; nothing was committed, run again"
                         .to_owned(),
                 });
@@ -145,9 +170,8 @@ impl Origin for ObjectsOrigin {
             asked = asked.max(at);
             while fetching.len() < self.ahead && asked < wanted.len() {
                 if small(&wanted[asked]) {
-                    let (store, found, tags) =
-                        (self.store.clone(), wanted[asked].found.clone(), self.settings.config.tags);
-                    fetching.push_back(self.runtime.spawn(async move { fetch_small(&store, found, tags).await }));
+                    let (store, found) = (Arc::clone(&self.store), wanted[asked].found.clone());
+                    fetching.push_back(self.runtime.spawn(async move { fetch_small(store.as_ref(), found).await }));
                 }
                 asked += 1;
             }
@@ -183,54 +207,46 @@ enum Small {
     Other(Outcome),
 }
 
-/// The tag in what was seen of an object, if the store gave one.
-fn tag(seen: &str) -> Option<&str> {
-    seen.split(' ').next().filter(|tag| !tag.is_empty())
-}
-
-/// What would have been seen of the object that was sent.
-fn seen_of(object: &GetObjectOutput) -> String {
-    let time = object.last_modified().map(|time| format!("{}.{:09}", time.secs(), time.subsec_nanos()));
-    format!("{} {}", object.e_tag().unwrap_or_default(), time.unwrap_or_default())
+/// What to ask the store for; the last list's names of versions are the store's own only in what was seen.
+fn which(name: &str, seen: &str) -> Which {
+    let (key, time) = version::split(name);
+    Which { key: key.to_owned(), version: time.and_then(|_| version_of(seen)).map(str::to_owned) }
 }
 
 /// What is to be seen in the next listing if the object that was sent stays what it is: the listing's own words, which may give
 /// times more finely, as long as they are about this object. A store that lists no tags has only the time to tell by, to the second.
-fn seen_after(object: &GetObjectOutput, found: &Found) -> String {
-    if let Some(listed) = tag(&found.seen) {
-        return if object.e_tag() == Some(listed) { found.seen.clone() } else { seen_of(object) };
+fn seen_after(object: &Body, found: &Found) -> String {
+    if let Some(listed) = tag_of(&found.seen) {
+        let sent = object.tag.as_deref().unwrap_or_default();
+        return if sent == listed { found.seen.clone() } else { seen(sent, object.time, version_of(&found.seen)) };
     }
-    let listed = found.seen.trim().split('.').next().and_then(|seconds| seconds.parse::<i64>().ok());
-    let sent = object.last_modified().map(aws_sdk_s3::primitives::DateTime::secs);
+    let sent = object.time.map(jiff::Timestamp::as_second);
     let settled = sent.is_some_and(|sent| clock::now().as_second() - sent > SETTLED_AFTER_SECONDS);
-    if listed == sent && settled { found.seen.clone() } else { String::new() }
+    if second_of(&found.seen) == sent && settled { found.seen.clone() } else { String::new() }
 }
 
-async fn fetch_small(store: &Store, found: Found, tags: bool) -> Result<Small, SourceError> {
-    let key = String::from_utf8_lossy(&found.name).into_owned();
+async fn fetch_small(store: &dyn Store, found: Found) -> Result<Small, SourceError> {
+    let which = which(&String::from_utf8_lossy(&found.name), &found.seen);
     let mut last = None;
     for round in 1..=READS {
         // The last time whatever is there is taken.
-        let wanted = tag(&found.seen).filter(|_| round == 1);
-        let object = match store.get(&key, wanted, 0).await? {
+        let wanted = tag_of(&found.seen).filter(|_| round == 1);
+        let object = match store.get(&which, wanted, 0).await? {
             Fetched::Found(object) => object,
             Fetched::Changed => continue,
             Fetched::Vanished => return Ok(Small::Other(Outcome::Vanished)),
             Fetched::Denied(why) => return Ok(Small::Other(Outcome::Denied(why))),
         };
-        let promised = object.content_length().map(i64::unsigned_abs);
-        let mut attributes = Attributes::of(&object);
+        let promised = object.length;
+        let mut attributes = object.attributes.clone();
         let seen = seen_after(&object, &found);
-        let sent = object.body.collect().await.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes);
-        match sent {
+        match object.collect().await {
             Ok(content) if promised.is_none_or(|promised| promised == content.len() as u64) => {
-                if tags {
-                    attributes.tags = store.tags(&key).await?.into_iter().collect();
-                }
-                return Ok(Small::Read { content, attributes: Box::new(attributes), seen });
+                store.add_extras(&which, &mut attributes).await?;
+                return Ok(Small::Read { content, attributes, seen });
             }
             Ok(content) => last = Some(format!("{} bytes came of {}", content.len(), promised.unwrap_or_default())),
-            Err(error) => last = Some(error.to_string()),
+            Err(error) => last = Some(error),
         }
         tokio::time::sleep(PAUSE * round).await;
     }
@@ -248,24 +264,22 @@ fn broken(name: &[u8], why: &str) -> SourceError {
 impl ObjectsOrigin {
     /// Streams an object into a blob; where the connection breaks, the rest is asked for, of the same object only.
     fn read_large(&self, wanted: &mut Wanted, lane: &mut dyn Lane, block: &mut Block) -> Result<Outcome, SourceError> {
-        let key = String::from_utf8_lossy(&wanted.found.name).into_owned();
+        let which = which(&String::from_utf8_lossy(&wanted.found.name), &wanted.found.seen);
         for round in 1..=READS {
-            let expected = tag(&wanted.found.seen).filter(|_| round == 1);
-            let object = match self.wait(self.store.get(&key, expected, 0))? {
+            let expected = tag_of(&wanted.found.seen).filter(|_| round == 1);
+            let object = match self.wait(self.store.get(&which, expected, 0))? {
                 Fetched::Found(object) => object,
                 Fetched::Changed => continue,
                 Fetched::Vanished => return Ok(Outcome::Vanished),
                 Fetched::Denied(why) => return Ok(Outcome::Denied(why)),
             };
-            let mut attributes = Attributes::of(&object);
+            let mut attributes = object.attributes.clone();
             let seen = seen_after(&object, &wanted.found);
             lane.begin_blob()?;
-            let streamed = self.stream(&key, *object, lane, block);
+            let streamed = self.stream(&which, object, lane, block);
             lane.finish_blob()?;
             if let Some((size, sum)) = streamed? {
-                if self.settings.config.tags {
-                    attributes.tags = self.wait(self.store.tags(&key))?.into_iter().collect();
-                }
+                self.wait(self.store.add_extras(&which, &mut attributes))?;
                 return Ok(Outcome::Read { size, sum, attributes: attributes.json(), seen, changing: false });
             }
             wanted.spoiled += 1;
@@ -276,17 +290,17 @@ impl ObjectsOrigin {
     /// Size and SHA-256; `None` where the object changed in the middle.
     fn stream(
         &self,
-        key: &str,
-        mut object: GetObjectOutput,
+        which: &Which,
+        mut object: Body,
         lane: &mut dyn Lane,
         block: &mut Block,
     ) -> Result<Option<(u64, [u8; 32])>, SourceError> {
-        let whole = object.content_length().map(i64::unsigned_abs);
-        let tag = object.e_tag().map(str::to_owned);
+        let whole = object.length;
+        let tag = object.tag.clone();
         let mut hasher = Sha256::new();
         let (mut at, mut failures) = (0_u64, 0);
         loop {
-            let piece = self.wait(async { Ok(object.body.next().await) })?;
+            let piece = self.wait(async { Ok(object.content.next().await) })?;
             let why = match piece {
                 Some(Ok(piece)) => {
                     hasher.update(&piece);
@@ -299,24 +313,24 @@ impl ObjectsOrigin {
                 }
                 None if whole.is_none_or(|whole| whole == at) => return Ok(Some((at, hasher.finalize().into()))),
                 None => format!("{at} bytes came of {}", whole.unwrap_or_default()),
-                Some(Err(error)) => error.to_string(),
+                Some(Err(error)) => error,
             };
             failures += 1;
             if failures > READS || whole.is_some_and(|whole| at > whole) {
-                return Err(broken(key.as_bytes(), &why));
+                return Err(broken(which.key.as_bytes(), &why));
             }
-            tracing::debug!(key, at, %why, "an object's body broke off; the rest is asked for");
+            tracing::debug!(key = which.key, at, %why, "an object's body broke off; the rest is asked for");
             self.wait(async {
                 tokio::time::sleep(PAUSE * failures).await;
                 Ok(())
             })?;
-            match self.wait(self.store.get(key, tag.as_deref(), at))? {
-                Fetched::Found(rest) if at == 0 || rest.content_range().is_some() => object = *rest,
+            match self.wait(self.store.get(which, tag.as_deref(), at))? {
+                Fetched::Found(rest) if rest.is_rest => object = rest,
                 Fetched::Changed | Fetched::Vanished => return Ok(None),
                 Fetched::Found(_) => {
-                    return Err(broken(key.as_bytes(), "the store does not send the rest of an object"));
+                    return Err(broken(which.key.as_bytes(), "the store does not send the rest of an object"));
                 }
-                Fetched::Denied(why) => return Err(broken(key.as_bytes(), &why)),
+                Fetched::Denied(why) => return Err(broken(which.key.as_bytes(), &why)),
             }
         }
     }

@@ -14,6 +14,11 @@ pub(super) struct ObjectsRecord {
     pub(super) exclude: Vec<String>,
     /// Whether tags were asked for.
     pub(super) tags: bool,
+    /// Whether all versions were, and access lists.
+    #[serde(default)]
+    pub(super) versions: bool,
+    #[serde(default)]
+    pub(super) access_lists: bool,
     pub(super) entries: u64,
     pub(super) bytes: u64,
 }

@@ -9,13 +9,15 @@ use super::config::Settings;
 use super::origin::ObjectsOrigin;
 use super::record::ObjectsRecord;
 use super::restored::RestoredOrigin;
-use super::store::Store;
+use super::store;
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, Names, PackNumber, PartSink, Place, SourceRecord, human_bytes};
 use crate::sources::tree::{self, Summary, TreeDump, digest_part};
 use crate::sources::{Context, Preflight, Source, SourceError};
 use crate::system::clock;
 
+/// A full page; behind one there may be more.
+const PAGE: usize = 1000;
 /// The group that holds everything that is compared.
 const GROUP: &str = "objects";
 
@@ -32,6 +34,8 @@ impl BucketSource {
             include: config.include.clone(),
             exclude: config.exclude.clone(),
             tags: config.tags,
+            versions: config.versions,
+            access_lists: config.access_lists,
             entries: summary.entries,
             bytes: summary.bytes,
         };
@@ -54,15 +58,17 @@ impl BucketSource {
 
     /// What no run of this job backs up.
     fn never(&self) -> Vec<Gap> {
-        let mut gaps = vec![Gap {
-            what: "older versions, access lists, locks and the bucket's own settings".to_owned(),
-            why: "only current objects are backed up".to_owned(),
-        }];
-        if !self.settings.config.tags {
-            gaps.push(Gap {
-                what: "tags of objects".to_owned(),
-                why: "the job does not ask for them (`tags = true`)".to_owned(),
-            });
+        let config = &self.settings.config;
+        let gap = |what: &str, why: &str| Gap { what: what.to_owned(), why: why.to_owned() };
+        let mut gaps = vec![gap("locks and the bucket's own settings", "only objects are backed up")];
+        for (asked, what, why) in [
+            (config.versions, "older versions of objects", "the job does not ask for them (`versions = true`)"),
+            (config.access_lists, "access lists of objects", "the job does not ask for them (`access_lists = true`)"),
+            (config.tags, "tags of objects", "the job does not ask for them (`tags = true`)"),
+        ] {
+            if !asked {
+                gaps.push(gap(what, why));
+            }
         }
         gaps
     }
@@ -85,13 +91,14 @@ impl Source for BucketSource {
     }
 
     async fn preflight(&self, context: &Context) -> Result<Preflight, SourceError> {
-        let store = Store::connect(&self.settings, None).await?;
+        let mut listing = store::connect(&self.settings).await?.list(None, None);
         let first = tokio::select! {
             () = context.cancel.cancelled() => return Err(SourceError::Cancelled),
-            page = store.page(None) => page?,
+            page = listing.next() => page?,
         };
-        let count = first.objects.len();
-        let facts = if first.is_last { format!("{count} objects") } else { format!("more than {count} objects") };
+        let count = first.map_or(0, |page| page.len());
+        let things = if self.settings.config.versions { "versions" } else { "objects" };
+        let facts = if count < PAGE { format!("{count} {things}") } else { format!("{count} {things} or more") };
         let mut preflight =
             Preflight { facts: vec![facts], gaps: self.never(), estimated_parts: 1, ..Preflight::default() };
         if count == 0 {
@@ -102,9 +109,9 @@ impl Source for BucketSource {
 
     async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError> {
         let at = clock::rfc3339(clock::now());
-        let store = Store::connect(&self.settings, None).await?;
+        let store = store::connect(&self.settings).await?;
         let (lanes, cancel) = (context.lanes, context.cancel.clone());
-        let origin = Arc::new(ObjectsOrigin::new(store, self.settings.clone(), lanes, cancel));
+        let origin = Arc::new(ObjectsOrigin::new(store, self.settings.clone(), context.keep.clone(), lanes, cancel));
         let dump = TreeDump {
             origin: Arc::clone(&origin) as Arc<dyn tree::Origin>,
             keep: Some(context.keep.clone()),

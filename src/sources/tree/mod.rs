@@ -64,7 +64,7 @@ pub(crate) trait Origin: Send + Sync {
     /// Hands over everything there is, in order, each name once. An error of `take` ends it.
     fn discover(&self, take: &mut dyn FnMut(Found) -> Result<(), SourceError>) -> Result<(), SourceError>;
     /// It was in the last list and is not found any more.
-    fn gone(&self, _name: &[u8]) {}
+    fn gone(&self, _entry: &Entry) {}
     /// Everything has been discovered: the last word on whether that can be believed.
     fn discovered(&self) -> Result<(), SourceError> {
         Ok(())

@@ -94,7 +94,7 @@ impl<'p> Planner<'p> {
     /// What is left, and how many batches there were.
     pub(super) fn finish(mut self) -> (Option<Work>, u64) {
         while let Some(ahead) = self.ahead.take() {
-            self.origin.gone(&ahead.name);
+            self.origin.gone(&ahead);
             self.ahead = self.last.as_mut().and_then(LastListing::next);
         }
         let rest = (!self.work.batch.items.is_empty()).then(|| self.cut());
@@ -113,7 +113,7 @@ impl<'p> Planner<'p> {
         loop {
             match self.origin.order(&self.ahead.as_ref()?.name, name) {
                 Ordering::Less => {
-                    self.origin.gone(&self.ahead.as_ref()?.name);
+                    self.origin.gone(self.ahead.as_ref()?);
                     self.ahead = self.last.as_mut()?.next();
                 }
                 Ordering::Equal => {
