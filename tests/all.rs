@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod buckets;
 mod checks;
 mod command_backup;
 mod command_restore;

@@ -149,6 +149,7 @@ async fn other_bytes_than_were_backed_up_are_never_followed_by_an_end() {
                 source: Some(section(
                     &lines.replace(&format!("folder = '{at}'"), &format!("folder = '{}'", into.display())),
                 )),
+                sample: None,
                 dry_run: false,
             };
             let store = Arc::new(Store { data, recorded: b"one\ntwo\n" });

@@ -458,6 +458,7 @@ async fn load_list(list: &str, to: &Path) -> Result<LoadReport, SourceError> {
         programs: vec![],
         scratch: false,
         source: None,
+        sample: None,
         dry_run: false,
     };
     let context = Context {

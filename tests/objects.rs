@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
 use aws_sdk_s3::primitives::ByteStream;
 use lifeboat::domain::Verdict;
 
 use crate::support::installation::Installation;
 use crate::support::loaded::Loaded;
-use crate::support::s3::{ACCESS_KEY, BUCKET, Fault, Faults, S3Server, SECRET_KEY};
+use crate::support::s3::{ACCESS_KEY, BUCKET, Fault, Faults, S3Server, SECRET_KEY, client_at};
 
 struct Site {
     installation: Installation,
@@ -31,7 +30,7 @@ impl Site {
     fn of(server: S3Server, more: &str) -> Self {
         let installation = Installation::new();
         installation.add_target("shelf");
-        let client = client(&server);
+        let client = client_at(&format!("http://{}", server.address()));
         let site = Self { installation, server, client };
         site.job(more);
         site
@@ -84,18 +83,6 @@ impl Site {
     async fn verdict(&self) -> serde_json::Value {
         self.run(&["--json", "restore-test"]).await.summary()
     }
-}
-
-fn client(server: &S3Server) -> Client {
-    let config = aws_sdk_s3::config::Builder::new()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(format!("http://{}", server.address()))
-        .force_path_style(true)
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .credentials_provider(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"))
-        .build();
-    Client::from_conf(config)
 }
 
 fn noise(bytes: usize) -> Vec<u8> {

@@ -125,6 +125,7 @@ fn request(server: &TestServer, database: &str) -> LoadRequest {
         programs: vec![],
         scratch: false,
         source: None,
+        sample: None,
         dry_run: false,
     }
 }
@@ -384,6 +385,7 @@ async fn round_trip(server: &TestServer, databases: &str) -> (SourceRecord, Vec<
         programs: vec![],
         scratch: true,
         source: None,
+        sample: None,
         dry_run: false,
     };
     let report = kind.load(&context, &record, store, &load).await.unwrap();

@@ -77,6 +77,7 @@ async fn load_from(
         programs: vec![],
         scratch: false,
         source: None,
+        sample: None,
         dry_run: false,
     };
     registry::kind("redis").unwrap().load(&context(), record, store, &request).await

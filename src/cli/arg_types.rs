@@ -93,7 +93,7 @@ impl FromStr for Destination {
         };
         if password_variable(scheme).is_none() {
             return Err(format!(
-                "scheme `{scheme}` is not known: name a folder, `postgres://...`, `redis://...`, `unix:///...` or `command:`"
+                "scheme `{scheme}` is not known: name a folder, `postgres://...`, `redis://...`, `unix:///...`, `s3://bucket/prefix` or `command:`"
             ));
         }
         Ok(Self::Server(text.to_owned()))
@@ -104,6 +104,8 @@ impl FromStr for Destination {
 pub fn password_variable(scheme: &str) -> Option<&'static str> {
     match scheme {
         "postgres" | "postgresql" => Some("PGPASSWORD"),
+        // The store's own tools take the key's id and a token of keys that expire from beside it.
+        "s3" => Some("AWS_SECRET_ACCESS_KEY"),
         "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" | "valkey+unix" => Some("REDISCLI_AUTH"),
         _ => None,
     }

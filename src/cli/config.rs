@@ -54,6 +54,7 @@ pub fn check_rooms(config: &Config) -> Result<(), OperationError> {
         let configured =
             operations::session::kind(&job.kind).and_then(|kind| Ok(kind.configure(&job.source).map(drop)?));
         mistakes.extend(configured.err().map(|error| error.what));
+        mistakes.extend(operations::restore_test::check_sample(job).err().map(|error| error.to_string()));
         let checks = job.restore_test.iter().flat_map(|policy| &policy.checks);
         mistakes.extend(checks.filter_map(|check| Some(proof::checks::configure(check, &job.kind).err()?.rendered)));
     }

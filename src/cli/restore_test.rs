@@ -131,6 +131,12 @@ fn text(outcome: &TestOutcome) -> String {
                 human_bytes(evidence.bytes),
                 seconds(outcome.measured.recovery_ms),
             ));
+            if let Some(sampled) = &evidence.sampled {
+                text.push_str(&format!(
+                    "  contents {}; the rest is compared by what the list says\n",
+                    sampled.sentence()
+                ));
+            }
             for check in &evidence.checks {
                 text.push_str(&format!("  check {}: {} ({})\n", check.check, check.actual, check.expected));
             }

@@ -126,7 +126,7 @@ impl Loader<'_> {
             self.findings.push(finding);
         }
         let notify = raw.notify.into_keys().filter_map(|name| section("notify", &name).map(|section| (name, section)));
-        let engines = ["postgres", "redis"]
+        let engines = ["postgres", "redis", "objects"]
             .into_iter()
             .filter_map(|engine| Some((engine.to_owned(), section("scratch", engine)?)));
         let config = Config {
@@ -288,6 +288,10 @@ impl JobView<'_> {
         targets: &[TargetName],
         known: Option<&BTreeMap<TargetName, Section>>,
     ) -> RestoreTestPolicy {
+        if raw.sample == Some(0) {
+            let at = self.place(&["restore_test", "sample"], 0);
+            self.report(at, "a sample of nothing shows nothing".to_owned(), "4603 is enough for most");
+        }
         let path = ["restore_test", "from"];
         let allowed = known.map(|_| targets);
         RestoreTestPolicy {
@@ -295,6 +299,7 @@ impl JobView<'_> {
             from: self.names(&path, &raw.from.0, allowed, "among the job's"),
             rto: raw.rto.map(|rto| rto.0),
             rpo: raw.rpo.map(|rpo| rpo.0),
+            sample: raw.sample,
             checks: match self.table.locate(&["restore_test", "check"]).map(|node| &node.value) {
                 Some(Value::List(items)) => items.iter().filter_map(|item| Section::of(self.file, item)).collect(),
                 _ => vec![],

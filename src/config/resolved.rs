@@ -110,6 +110,8 @@ pub struct RestoreTestPolicy {
     pub from: Vec<TargetName>,
     pub rto: Option<Duration>,
     pub rpo: Option<Duration>,
+    /// How many things a test restores, drawn at random; `None`: everything.
+    pub sample: Option<u64>,
     /// `[[restore_test.check]]` tables, parsed by the proof room.
     pub checks: Vec<Section>,
 }

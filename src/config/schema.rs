@@ -112,7 +112,7 @@ mod tests {
             sources: vec![("postgres".into(), room())],
             targets: vec![("s3".into(), room()), ("directory".into(), room())],
             checks: vec![("sql".into(), room())],
-            scratch: vec![("postgres".into(), room()), ("redis".into(), room())],
+            scratch: vec![("postgres".into(), room()), ("redis".into(), room()), ("objects".into(), room())],
         };
         let job = schema(SchemaOf::Job, &rooms);
         assert!(job.pointer("/properties/source/properties/password").is_some(), "{job:#}");

@@ -72,6 +72,7 @@ fn job_json(job: &Job) -> Value {
             "from": if test.from.is_empty() { json!("each") } else { json!(test.from) },
             "rto": test.rto.map(duration_text),
             "rpo": test.rpo.map(duration_text),
+            "sample": test.sample,
             "check": test.checks.iter().map(super::Section::shown).collect::<Vec<_>>(),
         })),
     })

@@ -31,4 +31,4 @@ pub use progress::{Event, Progress};
 pub use record::{Gap, SourceRecord};
 pub use secret::Secret;
 pub use stream::{Block, Lane, PartReader, PartSink, PartStore, SinkError, StoreError};
-pub use verdict::{Evidence, Mismatch, Reason, Verdict};
+pub use verdict::{Evidence, Mismatch, Reason, Sampled, Verdict};

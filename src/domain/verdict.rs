@@ -27,6 +27,42 @@ pub struct Evidence {
     pub engine_counts: u64,
     /// Checks of the job that held: name, what was seen.
     pub checks: Vec<CheckResult>,
+    /// Where not everything was read back, but so much, drawn at random; the rest was compared by what the list says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+}
+
+/// A random sample without replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    pub taken: u64,
+    pub of: u64,
+}
+
+/// How sure a sample makes.
+const CONFIDENCE: f64 = 0.99;
+
+impl Sampled {
+    /// What a sample without a damaged one shows: `sampled 4603 of 9800000: with 99 % confidence fewer than 0.1 % damaged`.
+    ///
+    /// Were a share p damaged, a sample of n would miss all of them with a chance of at most (1 - p)^n.
+    pub fn sentence(&self) -> String {
+        let Self { taken, of } = self;
+        if taken >= of {
+            return format!("all {of} read back");
+        }
+        if *taken == 0 {
+            return format!("sampled none of {of}");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "samples are small, and the result is rounded up")]
+        let percent = (1.0 - (1.0 - CONFIDENCE).powf(1.0 / *taken as f64)) * 100.0;
+        // Two digits, rounded up.
+        #[expect(clippy::cast_possible_truncation, reason = "a logarithm of a percentage")]
+        let digits = (1 - percent.log10().floor() as i32).clamp(0, 12);
+        let scale = 10_f64.powi(digits);
+        let rounded = ((percent * scale).ceil() / scale).min(100.0);
+        format!("sampled {taken} of {of}: with 99 % confidence fewer than {rounded} % damaged")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +133,20 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_says_how_sure_it_makes() {
+        let sentence = |taken, of| Sampled { taken, of }.sentence();
+        assert_eq!(
+            sentence(4_603, 9_800_000),
+            "sampled 4603 of 9800000: with 99 % confidence fewer than 0.1 % damaged"
+        );
+        assert_eq!(sentence(459, 1_000_000), "sampled 459 of 1000000: with 99 % confidence fewer than 1 % damaged");
+        assert_eq!(sentence(100, 1_000), "sampled 100 of 1000: with 99 % confidence fewer than 4.6 % damaged");
+        assert_eq!(sentence(1, 1_000), "sampled 1 of 1000: with 99 % confidence fewer than 99 % damaged");
+        assert_eq!(sentence(10, 10), "all 10 read back");
+        assert_eq!(sentence(0, 10), "sampled none of 10");
+    }
 
     #[test]
     fn nothing_compared_is_unproven_however_many_checks_held() {

@@ -148,6 +148,7 @@ impl From<SourceError> for OperationError {
         let class = match &error {
             SourceError::Lacks(_) => Class::Unproven,
             SourceError::NotEmpty { .. } => Class::Usage,
+            SourceError::Scratch { .. } => Class::Scratch,
             SourceError::Store(store) => store_class(store),
             SourceError::Cancelled => Class::Cancelled,
             _ => Class::Source,
@@ -159,7 +160,8 @@ impl From<SourceError> for OperationError {
             | SourceError::Refused { what, why, .. }
             | SourceError::Changed { what, why, .. }
             | SourceError::Failed { what, why, .. }
-            | SourceError::NotEmpty { what, why, .. } => Self::new(class, what).cause(why),
+            | SourceError::NotEmpty { what, why, .. }
+            | SourceError::Scratch { what, why } => Self::new(class, what).cause(why),
             other => Self::new(class, other.to_string()),
         };
         Self { transient, ..told.hint(hint) }

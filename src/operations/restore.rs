@@ -47,6 +47,8 @@ pub struct RestoreOutcome {
     pub bytes: u64,
     pub rows: u64,
     pub warnings: Vec<String>,
+    /// Of a dry run: what it would take.
+    pub plan: Vec<String>,
     pub files: Vec<PathBuf>,
 }
 
@@ -111,8 +113,10 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
     let job = request.job.as_str();
     session.phase(job, "open", "reading the snapshot's recipe");
     let (target, snapshot) = open(session, request).await?;
+    // What is chosen within a list is counted as it is loaded.
+    let by_list = kind(&snapshot.recipe.meta.source.kind)?.restores_into_folders();
     let folder = match &request.to {
-        Destination::Folder(folder) if kind(&snapshot.recipe.meta.source.kind)?.restores_into_folders() => {
+        Destination::Folder(folder) if by_list => {
             Some(Place::of_folder(&std::path::absolute(folder).map_err(|why| cannot_write(folder, &why))?))
         }
         _ => None,
@@ -136,14 +140,16 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
         rows: prints().filter(|(name, _)| with_rows.contains(name)).map(|(_, print)| print.records).sum::<u64>()
             + records_within(&snapshot, &request.only),
         warnings: vec![],
+        plan: vec![],
         files: vec![],
     };
     if dry_run {
         match (&folder, &request.to) {
             (Some(place), _) | (None, Destination::System(place)) => {
-                let LoadReport { warnings, rows, bytes, .. } = load(session, request, &snapshot, place, true).await?;
-                outcome.warnings = warnings;
-                if folder.is_some() {
+                let LoadReport { warnings, plan, rows, bytes, .. } =
+                    load(session, request, &snapshot, place, true).await?;
+                (outcome.warnings, outcome.plan) = (warnings, plan);
+                if by_list {
                     (outcome.rows, outcome.bytes) = (rows, bytes);
                 }
             }
@@ -151,17 +157,16 @@ pub async fn run(session: &Session, request: &Request, dry_run: bool) -> Result<
         }
         return Ok(outcome);
     }
-    let bytes = if folder.is_some() { snapshot.recipe.meta.raw_bytes } else { outcome.bytes };
+    let bytes = if by_list { snapshot.recipe.meta.raw_bytes } else { outcome.bytes };
     session.phase(job, "load", format!("{} from {}", human_bytes(bytes), target.target.place()));
     match (&folder, &request.to) {
         (Some(place), _) | (None, Destination::System(place)) => {
             let LoadReport { warnings, rows, bytes, .. } = load(session, request, &snapshot, place, false).await?;
             outcome.warnings = warnings;
-            // What is chosen within a part is counted as it is loaded.
-            if outcome.rows == 0 || folder.is_some() {
+            if outcome.rows == 0 || by_list {
                 outcome.rows = rows;
             }
-            if folder.is_some() {
+            if by_list {
                 outcome.bytes = bytes;
             }
         }
@@ -195,6 +200,7 @@ async fn load(
         programs: program_folders(session, &request.job, &snapshot.recipe.meta.source)?,
         scratch: false,
         source: source_of(session, &request.job, &snapshot.recipe.meta.source),
+        sample: None,
         dry_run,
     };
     let record = &snapshot.recipe.meta.source;

@@ -160,6 +160,7 @@ pub(super) async fn settle(
     request: &Request,
 ) -> Result<(Vec<OpenTarget>, Vec<Box<dyn Check>>), OperationError> {
     let policy = job.restore_test.clone().unwrap_or_default();
+    check_sample(job)?;
     let checks = policy.checks.iter().map(|check| checks::configure(check, &job.kind));
     let checks = checks.collect::<Result<Vec<_>, _>>().map_err(OperationError::from)?;
     let names = match (&request.from[..], &policy.from[..]) {
@@ -167,6 +168,16 @@ pub(super) async fn settle(
         ([], from) | (from, _) => from.to_vec(),
     };
     Ok((session.targets(&names).await?, checks))
+}
+
+/// A job may ask for a sample only where its kind can draw one.
+pub fn check_sample(job: &Job) -> Result<(), OperationError> {
+    let wanted = job.restore_test.as_ref().is_some_and(|policy| policy.sample.is_some());
+    if !wanted || kind(&job.kind)?.samples() {
+        return Ok(());
+    }
+    let what = format!("job `{}`: a restore test of `{}` restores everything", job.name, job.kind);
+    Err(OperationError::new(Class::Config, what).hint("remove `sample` from `[restore_test]`"))
 }
 
 /// What an error says about the snapshot.
@@ -235,9 +246,17 @@ impl Test<'_> {
         tested
     }
 
+    fn sample(&self) -> Option<u64> {
+        self.job.restore_test.as_ref().and_then(|policy| policy.sample)
+    }
+
     async fn lease(&self, kind: &dyn SourceKind, record: &SourceRecord) -> Result<Box<dyn Lease>, OperationError> {
         let scratch = &self.session.config.scratch;
-        let needs = kind.needs(record);
+        let mut needs = kind.needs(record);
+        if self.sample().is_some() {
+            // How much room a sample takes shows only as it is drawn.
+            needs.bytes = 0;
+        }
         self.session.phase(self.job.name.as_str(), "scratch", needs.instance());
         let root = scratch.directory.clone().unwrap_or_else(scratch::default_root);
         for reaped in scratch::reap(&root)? {
@@ -275,6 +294,7 @@ impl Test<'_> {
             programs,
             scratch: true,
             source: restore::source_of(self.session, &self.job.name, record),
+            sample: self.sample(),
             dry_run: false,
         };
         self.session.phase(name, "load", record.summary.clone());
@@ -302,6 +322,7 @@ impl Test<'_> {
             Some(handed) => compare::compare_handed_over(&restored, handed),
             None => compare::compare(&restored).await?,
         };
+        evidence.sampled = loaded.sampled;
         self.outcome.measured.compare_ms = millis(comparing.elapsed());
 
         let checking = Instant::now();

@@ -146,6 +146,9 @@ fn compared(evidence: &Evidence, words: Words) -> Markup {
                     tr { td { (capital(groups)) " whose " (rows) " the server counted to the same number" } td.num { (count(evidence.engine_counts)) } }
                 }
                 @if words.has_catalog { tr { td { "Catalog objects" } td.num { (count(evidence.objects)) } } }
+                @if let Some(sampled) = &evidence.sampled {
+                    tr { td { "Contents read back (" (sampled.sentence()) ")" } td.num { (count(sampled.taken)) } }
+                }
                 @for (kind, number) in &evidence.objects_by_kind {
                     tr { td.soft { "of these, " (kind) } td.num.soft { (count(*number)) } }
                 }

@@ -117,7 +117,8 @@ pub(super) fn evidence_text(evidence: &Evidence, words: Words) -> String {
     if !evidence.checks.is_empty() {
         parts.push(plural(evidence.checks.len() as u64, ["check", "checks"]));
     }
-    format!("{} compared", parts.join(", "))
+    let sampled = evidence.sampled.map(|sampled| format!("; contents {}", sampled.sentence())).unwrap_or_default();
+    format!("{} compared{sampled}", parts.join(", "))
 }
 
 pub(super) fn reason_text(reason: &Reason) -> String {

@@ -9,6 +9,7 @@ pub mod command;
 pub mod files;
 pub mod folder;
 mod guard;
+pub mod objects;
 mod policy;
 pub mod postgres;
 mod private;

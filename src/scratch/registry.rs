@@ -3,11 +3,12 @@
 use super::ScratchKind;
 use super::command::CommandScratch;
 use super::files::FilesScratch;
+use super::objects::ObjectsScratch;
 use super::postgres::PostgresScratch;
 use super::redis::RedisScratch;
 
 pub fn kinds() -> &'static [&'static dyn ScratchKind] {
-    &[&PostgresScratch, &RedisScratch, &FilesScratch, &CommandScratch]
+    &[&PostgresScratch, &RedisScratch, &FilesScratch, &ObjectsScratch, &CommandScratch]
 }
 
 pub fn kind(engine: &str) -> Option<&'static dyn ScratchKind> {

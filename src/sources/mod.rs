@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::record::Statement;
 use crate::domain::verdict::CheckResult;
 use crate::domain::{
-    Fingerprint, Gap, Names, PackNumber, PartName, PartSink, PartStore, Place, Progress, ScratchNeeds, SourceRecord,
+    Fingerprint, Gap, Names, PackNumber, PartName, PartSink, PartStore, Place, Progress, Sampled, ScratchNeeds,
+    SourceRecord,
 };
 
 /// What every long operation of a source gets.
@@ -93,6 +94,10 @@ pub trait SourceKind: Send + Sync {
     fn restores_into_folders(&self) -> bool {
         false
     }
+    /// Whether a load can take a random sample, and the comparison goes by the list for the rest.
+    fn samples(&self) -> bool {
+        false
+    }
     /// The parts that hold what a name after `--only` stands for, where it is none of a group or a part, and the load chooses
     /// within them; `None` where it is nothing of this kind.
     fn holding(&self, _record: &SourceRecord, _name: &str) -> Option<Vec<PartName>> {
@@ -158,6 +163,8 @@ pub struct LoadRequest {
     pub scratch: bool,
     /// The job's `[source]` table, where the job is still configured and of this kind.
     pub source: Option<crate::config::Section>,
+    /// Load only so many of the things that a snapshot holds, drawn at random; for a restore test of a huge source.
+    pub sample: Option<u64>,
     /// Only look: refuse what a load would refuse before its first change, and warn of what it would warn of.
     pub dry_run: bool,
 }
@@ -167,6 +174,10 @@ pub struct LoadReport {
     pub bytes: u64,
     pub rows: u64,
     pub warnings: Vec<String>,
+    /// Of a dry run: what it would take, a line each.
+    pub plan: Vec<String>,
+    /// Where only some of what a snapshot holds was loaded.
+    pub sampled: Option<Sampled>,
     /// Where each database went: `postgres://.../social`.
     pub loaded: Vec<String>,
     /// Of a kind that restores into something that cannot be dumped again.
@@ -194,6 +205,9 @@ pub enum SourceError {
     Changed { what: String, why: String, hint: String },
     #[error("{what}: {why}")]
     Failed { what: String, why: String, hint: String },
+    /// The scratch instance that a test loads into does not do its part; that says nothing about the backup.
+    #[error("{what}: {why}")]
+    Scratch { what: String, why: String },
     /// The machine lacks something that the load needs; a restore test is `Unproven`.
     #[error("this machine lacks {}", .0.join(", "))]
     Lacks(Vec<String>),
@@ -217,7 +231,7 @@ impl SourceError {
             | Self::Changed { hint, .. }
             | Self::Failed { hint, .. }
             | Self::NotEmpty { hint, .. } => hint,
-            Self::Lacks(_) | Self::Sink(_) | Self::Store(_) | Self::Cancelled => "",
+            Self::Scratch { .. } | Self::Lacks(_) | Self::Sink(_) | Self::Store(_) | Self::Cancelled => "",
         }
     }
 }

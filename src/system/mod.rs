@@ -1,8 +1,9 @@
-//! The clock and child processes: the only code that reads time, the environment, or spawns.
+//! The clock, child processes, and connections to S3: the only code that reads time, the environment, or spawns.
 
 pub mod clock;
 pub mod leftovers;
 pub mod process;
+pub mod s3;
 pub mod user;
 
 /// Whether a variable is set and not empty, as `NO_COLOR` is defined.

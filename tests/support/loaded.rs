@@ -42,7 +42,7 @@ impl Loaded {
         let needs = kind(&record.kind).unwrap().needs(record);
         let request = LeaseRequest { root: root.path().to_owned(), never: vec![], cancel: cancel.clone() };
         let engine = scratch::registry::kind(&needs.engine).unwrap();
-        let lease = engine.lease(None, &needs, &request).await.unwrap();
+        let lease = engine.lease(session.config.scratch.engines.get(&needs.engine), &needs, &request).await.unwrap();
         let context = Context {
             job: "job".to_owned(),
             progress: Arc::new(Silent),
@@ -68,6 +68,7 @@ impl Loaded {
             overwrite: vec![],
             scratch: true,
             source: None,
+            sample: None,
             dry_run: false,
             programs: vec![],
         };

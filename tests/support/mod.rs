@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod collecting_sink;
 pub(crate) mod installation;
 pub(crate) mod loaded;
+pub(crate) mod moto;
 pub(crate) mod mutations;
 pub(crate) mod outcome;
 pub(crate) mod parts;

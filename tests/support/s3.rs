@@ -41,6 +41,20 @@ pub(crate) enum Fault {
 /// Decides by method, path with query, and how many requests there were before.
 pub(crate) type Faults = Arc<dyn Fn(&str, &str, usize) -> Fault + Send + Sync>;
 
+/// A client of a store there, with the tests' keys.
+pub(crate) fn client_at(endpoint: &str) -> aws_sdk_s3::Client {
+    use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation};
+    let config = Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .force_path_style(true)
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .credentials_provider(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"))
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
+}
+
 /// Serves one bucket until it is dropped.
 pub(crate) struct S3Server {
     address: SocketAddr,

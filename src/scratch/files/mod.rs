@@ -42,17 +42,26 @@ impl ScratchKind for FilesScratch {
         needs: &ScratchNeeds,
         request: &LeaseRequest,
     ) -> Result<Box<dyn Lease>, ScratchError> {
-        let lacking = lacking(needs);
-        if !lacking.is_empty() {
-            return Err(ScratchError::Lacks(lacking));
-        }
-        let folder = Folder::make(&request.root, ENGINE, None)?;
-        folder.check_free(needs.bytes)?;
-        let disk = rustix::fs::statvfs(folder.path()).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let free = human_bytes(disk.unwrap_or_default());
-        let content = folder.path().join("restored");
-        Ok(Box::new(FilesLease { facts: vec![format!("a private folder with {free} free")], content, folder }))
+        Ok(Box::new(folder_lease(ENGINE, needs, request)?))
     }
+}
+
+/// A private folder of an engine.
+pub(super) fn folder_lease(
+    engine: &str,
+    needs: &ScratchNeeds,
+    request: &LeaseRequest,
+) -> Result<FilesLease, ScratchError> {
+    let lacking = lacking(needs);
+    if !lacking.is_empty() {
+        return Err(ScratchError::Lacks(lacking));
+    }
+    let folder = Folder::make(&request.root, engine, None)?;
+    folder.check_free(needs.bytes)?;
+    let disk = rustix::fs::statvfs(folder.path()).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let free = human_bytes(disk.unwrap_or_default());
+    let content = folder.path().join("restored");
+    Ok(FilesLease { facts: vec![format!("a private folder with {free} free")], content, folder })
 }
 
 /// What this user may not do and a restore of these files needs.
@@ -73,7 +82,7 @@ fn lacking(needs: &ScratchNeeds) -> Vec<String> {
     lacking
 }
 
-struct FilesLease {
+pub(super) struct FilesLease {
     folder: Folder,
     content: PathBuf,
     facts: Vec<String>,

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 
 use super::attributes::{self, Attributes};
 use crate::domain::{PartStore, SourceRecord, StoreError, percent_decoded};
+use crate::sources::tree::choice::{self, Choice};
 use crate::sources::tree::landing::{self, Landing, plain};
-use crate::sources::tree::{Entry, EntryKind, Patterns};
+use crate::sources::tree::{Entry, EntryKind};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 
 /// Files that a thread takes at once.
@@ -30,16 +31,13 @@ pub(super) async fn load(
     request: &LoadRequest,
 ) -> Result<LoadReport, SourceError> {
     let folder = request.place.folder().ok_or_else(|| super::no_folder(&request.place))?;
-    let only = Patterns::new(&request.only).map_err(|why| SourceError::Refused {
-        what: "`--only`".to_owned(),
-        why,
-        hint: "a path from the top, or a pattern: `--only 'media/2024/**'`".to_owned(),
-    })?;
+    let only = choice::patterns(request)?;
     let marker = landing::marker(record, store.as_ref(), &request.only);
     let (lanes, cancel, dry_run, scratch) =
         (context.lanes.max(1), context.cancel.clone(), request.dry_run, request.scratch);
     let restored = tokio::task::spawn_blocking(move || {
-        let landing = Landing { store: store.as_ref(), only, folder, scratch, cancel, marker };
+        let choice = Choice { store: store.as_ref(), only, patterns_are_about: |name| name, cancel };
+        let landing = Landing { choice, folder, scratch, marker, keeps_marker: true };
         let restore = Restore { landing, notes: Mutex::default() };
         if dry_run { restore.landing.look() } else { restore.run(lanes) }
     });
@@ -66,7 +64,7 @@ struct Notes {
 
 impl Restore<'_> {
     fn run(&self, lanes: usize) -> Result<LoadReport, SourceError> {
-        let (top, resumed) = self.landing.begin()?;
+        let (top, resumed) = self.landing.begin(None)?;
         self.landing.syncing_meanwhile(&top, || self.contents(&top, lanes, resumed))?;
         let folders = self.names_only(&top, resumed)?;
         for folder in folders.iter().rev() {
@@ -82,7 +80,7 @@ impl Restore<'_> {
             warnings.push(format!("{} files were there already and equal", notes.kept));
         }
         let loaded = vec![self.landing.folder.display().to_string()];
-        Ok(LoadReport { bytes: notes.bytes, rows: notes.files, warnings, loaded, handed_over: None })
+        Ok(LoadReport { bytes: notes.bytes, rows: notes.files, warnings, loaded, ..LoadReport::default() })
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -227,7 +225,7 @@ impl Restore<'_> {
             EntryKind::HardLink => {
                 let first = name(&attributes.first)?;
                 landing::check_name(&first).map_err(|()| bent(entry))?;
-                if !(self.landing.only.is_empty() || self.landing.only.fits(&first)) {
+                if !self.landing.choice.wants(&first) {
                     let what = format!(
                         "`{}` is one more name of `{}`, which was not chosen",
                         entry.shown(),

@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, DurationText, SecretRef, Section};
 use crate::sources::tree::Patterns;
+use crate::system::s3::{Bucket, STALL, bucket_identity};
 
 /// What one job may ask of a store at once.
-const CONNECTIONS: usize = 16;
+pub(super) const CONNECTIONS: usize = 16;
 const CONNECTIONS_MAX: usize = 256;
-const STALL: Duration = Duration::from_mins(1);
 
 /// `type = "objects"`: a bucket of an S3-compatible store.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -118,6 +118,41 @@ impl ObjectsConfig {
 }
 
 impl Settings {
+    /// Of a bucket that objects were restored into.
+    pub(super) fn of_scratch(bucket: Bucket, versions: bool) -> Self {
+        let config = ObjectsConfig {
+            kind: "objects".to_owned(),
+            bucket: bucket.name,
+            endpoint: None,
+            region: None,
+            prefix: bucket.prefix,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
+            virtual_host_style: false,
+            include: vec![],
+            exclude: vec![],
+            tags: false,
+            versions,
+            access_lists: false,
+            stall: None,
+            connections: None,
+            full_read: true,
+        };
+        Self {
+            config,
+            include: Patterns::default(),
+            exclude: Patterns::default(),
+            connections: CONNECTIONS,
+            idle: STALL,
+        }
+    }
+
+    /// Which bucket it is, wherever it is reached.
+    pub(super) fn identity(&self) -> String {
+        bucket_identity(self.config.endpoint.as_deref(), self.config.region.as_deref(), &self.config.bucket)
+    }
+
     /// `s3://bucket/prefix`, for people.
     pub(super) fn place(&self) -> String {
         format!("s3://{}/{}", self.config.bucket, self.config.prefix)

@@ -32,8 +32,11 @@ use super::{Context, Countable, LoadReport, LoadRequest, Look, Source, SourceErr
 use crate::config::{ConfigError, Section};
 use crate::domain::record::Statement;
 use crate::domain::{Names, PartName, PartStore, Place, ScratchNeeds, SourceRecord};
+use crate::system::s3::{Bucket, Connection};
 
 const KIND: &str = "objects";
+/// In the folder of a run: what was put into a scratch bucket, and what such a bucket cannot hold of it.
+const INDEX_OF_BUCKET: &str = "objects.jsonl";
 
 /// The registered kind.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,10 @@ impl SourceKind for Objects {
         load::load(context, record, store, request).await
     }
 
+    fn samples(&self) -> bool {
+        true
+    }
+
     fn restores_into_folders(&self) -> bool {
         true
     }
@@ -76,7 +83,7 @@ impl SourceKind for Objects {
     }
 
     fn again(&self, record: &SourceRecord, place: &Place, _only: &[String]) -> Result<Box<dyn Source>, SourceError> {
-        Ok(Box::new(RestoredSource::new(record, place, None)?))
+        Ok(Box::new(RestoredSource::new(record, place, None)))
     }
 
     fn look_again(
@@ -88,7 +95,7 @@ impl SourceKind for Objects {
     ) -> Result<Option<Box<dyn Source>>, SourceError> {
         Ok(Some(match side {
             Look::Stored(store) => Box::new(StoredTree { record: record.clone(), store, names }),
-            Look::Restored(place) => Box::new(RestoredSource::new(record, &place, Some(names))?),
+            Look::Restored(place) => Box::new(RestoredSource::new(record, &place, Some(names))),
         }))
     }
 
@@ -98,7 +105,12 @@ impl SourceKind for Objects {
 
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         let details = ObjectsRecord::of(record).unwrap_or_default();
-        ScratchNeeds { engine: "files".to_owned(), bytes: details.bytes, ..ScratchNeeds::default() }
+        ScratchNeeds {
+            engine: "objects".to_owned(),
+            bytes: details.bytes,
+            source_identity: details.identity,
+            ..ScratchNeeds::default()
+        }
     }
 
     fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
@@ -110,10 +122,21 @@ impl SourceKind for Objects {
     }
 }
 
-fn no_folder(place: &Place) -> SourceError {
-    SourceError::Refused {
+/// The bucket that a place is, with a prefix that ends as a folder does; what the place leaves open is as in `own`.
+fn bucket_of(place: &Place, own: Option<&Connection>) -> Result<(Connection, Bucket), SourceError> {
+    let refused = |why: String| SourceError::Refused {
         what: format!("restore into `{}`", place.url),
-        why: "objects are restored into a folder".to_owned(),
-        hint: "`--to DIR` names a new or an empty one; an ordinary tool copies it into a bucket".to_owned(),
+        why,
+        hint: "`--to DIR` names a new or an empty folder, `--to s3://bucket/prefix` a bucket".to_owned(),
+    };
+    match Connection::of_place(place, own) {
+        None => Err(refused("objects are restored into a folder or a bucket".to_owned())),
+        Some(Err(why)) => Err(refused(why)),
+        Some(Ok((connection, mut bucket))) => {
+            if !bucket.prefix.is_empty() && !bucket.prefix.ends_with('/') {
+                bucket.prefix.push('/');
+            }
+            Ok((connection, bucket))
+        }
     }
 }

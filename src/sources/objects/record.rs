@@ -19,6 +19,9 @@ pub(super) struct ObjectsRecord {
     pub(super) versions: bool,
     #[serde(default)]
     pub(super) access_lists: bool,
+    /// The store and the bucket, which a scratch bucket must not be.
+    #[serde(default)]
+    pub(super) identity: String,
     pub(super) entries: u64,
     pub(super) bytes: u64,
 }

@@ -1,6 +1,5 @@
 //! The bucket of a job, or a folder into which a snapshot of one was restored.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,7 +7,8 @@ use async_trait::async_trait;
 use super::config::Settings;
 use super::origin::ObjectsOrigin;
 use super::record::ObjectsRecord;
-use super::restored::RestoredOrigin;
+use super::restored::{RestoredBucket, RestoredFolder};
+use super::s3::S3Store;
 use super::store;
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, Names, PackNumber, PartSink, Place, SourceRecord, human_bytes};
@@ -36,6 +36,7 @@ impl BucketSource {
             tags: config.tags,
             versions: config.versions,
             access_lists: config.access_lists,
+            identity: self.settings.identity(),
             entries: summary.entries,
             bytes: summary.bytes,
         };
@@ -131,24 +132,35 @@ impl Source for BucketSource {
     }
 }
 
-/// Objects in a folder, for comparison.
+/// Objects in a folder or in a scratch bucket, for comparison.
 pub(super) struct RestoredSource {
     record: SourceRecord,
-    folder: PathBuf,
+    place: Place,
     names: Option<Arc<Names>>,
 }
 
 impl RestoredSource {
-    pub(super) fn new(record: &SourceRecord, place: &Place, names: Option<Arc<Names>>) -> Result<Self, SourceError> {
-        let folder = place.folder().ok_or_else(|| super::no_folder(place))?;
-        Ok(Self { record: record.clone(), folder, names })
+    pub(super) fn new(record: &SourceRecord, place: &Place, names: Option<Arc<Names>>) -> Self {
+        Self { record: record.clone(), place: place.clone(), names }
+    }
+
+    fn origin(&self, context: &Context) -> Result<Arc<dyn tree::Origin>, SourceError> {
+        let cancel = context.cancel.clone();
+        if let Some(folder) = self.place.folder() {
+            return Ok(Arc::new(RestoredFolder { folder, cancel }));
+        }
+        let record = ObjectsRecord::of(&self.record)?;
+        let (connection, bucket) = super::bucket_of(&self.place, None)?;
+        let store = S3Store::at(&connection, &bucket, record.versions).with_tags(record.tags);
+        let settings = Settings::of_scratch(bucket, record.versions);
+        Ok(Arc::new(RestoredBucket::new(Arc::new(store), settings, &context.keep, context.lanes, cancel)))
     }
 }
 
 #[async_trait]
 impl Source for RestoredSource {
     fn describe(&self) -> String {
-        format!("objects restored into `{}`", self.folder.display())
+        format!("objects restored into `{}`", self.place.url)
     }
 
     async fn preflight(&self, _context: &Context) -> Result<Preflight, SourceError> {
@@ -156,8 +168,7 @@ impl Source for RestoredSource {
     }
 
     async fn dump(&self, context: &Context, sink: Arc<dyn PartSink>) -> Result<SourceRecord, SourceError> {
-        let origin = Arc::new(RestoredOrigin { folder: self.folder.clone(), cancel: context.cancel.clone() });
-        let dump = TreeDump { origin, keep: None, full_read: true, names: self.names.clone() };
+        let dump = TreeDump { origin: self.origin(context)?, keep: None, full_read: true, names: self.names.clone() };
         let summary = dump.run(context, sink).await?;
         Ok(SourceRecord { groups: vec![group(&summary)], gaps: summary.gaps("object"), ..self.record.clone() })
     }

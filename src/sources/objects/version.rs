@@ -8,25 +8,31 @@ use std::cmp::Ordering;
 use super::store::Listed;
 
 const MARK: char = '\0';
+/// `2026-11-21T10:15:49.000000000Z`.
+const TIME_BYTES: usize = 30;
 
-/// Reads `key NUL time`: a key may hold a NUL, a time may not.
+/// Where the NUL before the time is. A key may hold a NUL; what stands behind that one is no time.
+fn mark(name: &[u8]) -> Option<usize> {
+    let at = name.iter().rposition(|byte| *byte == 0)?;
+    let time = &name[at + 1..];
+    let is_time = time.len() >= TIME_BYTES && time[4] == b'-' && time[10] == b'T' && time[TIME_BYTES - 1] == b'Z';
+    is_time.then_some(at)
+}
+
+/// The key, and when the version was made.
 pub(super) fn split(name: &str) -> (&str, Option<&str>) {
-    name.rsplit_once(MARK).map_or((name, None), |(key, time)| (key, Some(time)))
+    mark(name.as_bytes()).map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])))
+}
+
+/// The key in a name of bytes.
+pub(super) fn key_of(name: &[u8]) -> &[u8] {
+    &name[..mark(name).unwrap_or(name.len())]
 }
 
 /// The order of names: keys as bytes, the newest version first.
 pub(super) fn order(one: &[u8], other: &[u8]) -> Ordering {
-    let parts = |name: &[u8]| name.iter().rposition(|byte| *byte == 0).unwrap_or(name.len());
-    let (a, b) = (parts(one), parts(other));
-    one[..a].cmp(&other[..b]).then_with(|| other[b..].cmp(&one[a..]))
-}
-
-/// For people: `a.jpg as of 2026-11-21T10:15:49.000Z`.
-pub(super) fn shown(name: &str) -> String {
-    match split(name) {
-        (key, None) => key.to_owned(),
-        (key, Some(time)) => format!("{key} as of {time}"),
-    }
+    let (a, b) = (key_of(one), key_of(other));
+    a.cmp(b).then_with(|| other[b.len()..].cmp(&one[a.len()..]))
 }
 
 /// Names the versions of one key, newest first.
@@ -85,6 +91,9 @@ mod tests {
         assert_eq!(order(b"a", b"b"), Ordering::Less);
         assert_eq!(order(b"a", b"a/b"), Ordering::Less);
         assert_eq!(order(b"a", b"a"), Ordering::Equal);
-        assert_eq!(order(b"a\x002026Z", b"a!\x002025Z"), Ordering::Less, "the key decides");
+        assert_eq!(order(b"a\0b", b"a\0c"), Ordering::Less, "a NUL of the key's own");
+        assert_eq!(split("a\0b"), ("a\0b", None));
+        let (older, newer) = ("a\x002025-01-01T00:00:05.000000000Z", "a!\x002026-01-01T00:00:05.000000000Z");
+        assert_eq!(order(older.as_bytes(), newer.as_bytes()), Ordering::Less, "the key decides");
     }
 }

@@ -130,9 +130,12 @@ impl Entry {
         sound.then_some(entry)
     }
 
-    /// The name for people, on one line.
+    /// The name for people, on one line. A NUL stands before what tells versions of one thing apart: when they were made.
     pub(crate) fn shown(&self) -> String {
-        encoded(&self.name)
+        match self.name.iter().rposition(|byte| *byte == 0) {
+            Some(at) => format!("{} as of {}", encoded(&self.name[..at]), encoded(&self.name[at + 1..])),
+            None => encoded(&self.name),
+        }
     }
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
-use tokio_util::sync::CancellationToken;
 
-use super::stored::StoredList;
-use super::{Entry, Patterns, digest_part};
+use super::choice::Choice;
+use super::{Entry, digest_part};
+use crate::domain::words::counted;
 use crate::domain::{BlobPiece, PartStore, SourceRecord, StoreError, human_bytes};
 use crate::sources::{LoadReport, SourceError};
 
@@ -28,13 +28,13 @@ const SYNC_EVERY: Duration = Duration::from_millis(500);
 
 /// Where a restore writes, and what it reads.
 pub(crate) struct Landing<'l> {
-    pub(crate) store: &'l dyn PartStore,
-    pub(crate) only: Patterns,
+    pub(crate) choice: Choice<'l>,
     pub(crate) folder: PathBuf,
     /// A private folder of a restore test: empty, and nobody goes on where it stopped.
     pub(crate) scratch: bool,
-    pub(crate) cancel: CancellationToken,
     pub(crate) marker: String,
+    /// A thing of the marker's name is left out while a restore is under way.
+    pub(crate) keeps_marker: bool,
 }
 
 /// One line that is the same for the same restore.
@@ -49,14 +49,15 @@ impl Landing<'_> {
     /// What a restore would do.
     pub(crate) fn look(&self) -> Result<LoadReport, SourceError> {
         let resumed = self.may_begin()?;
-        let loaded = vec![self.folder.display().to_string()];
-        let mut report = LoadReport { loaded, ..LoadReport::default() };
-        self.each(&mut |entry| {
-            report.rows += 1;
-            report.bytes += entry.size;
-            Ok(())
-        })?;
-        self.room_for(report.bytes)?;
+        let total = self.choice.total()?;
+        self.room_for(total.bytes)?;
+        let mut report = LoadReport {
+            rows: total.entries,
+            bytes: total.bytes,
+            loaded: vec![self.folder.display().to_string()],
+            plan: vec![format!("fetches {}", counted(total.packs.len() as u64, ["pack", "packs"]))],
+            ..LoadReport::default()
+        };
         if resumed {
             report.warnings.push("a restore of this snapshot was interrupted here; it would go on".to_owned());
         }
@@ -64,13 +65,14 @@ impl Landing<'_> {
     }
 
     /// Makes the folder, shows that what is wanted fits and is there, and leaves the mark. Gives whether an interrupted restore goes on.
-    pub(crate) fn begin(&self) -> Result<(OwnedFd, bool), SourceError> {
+    ///
+    /// `needs` is how many bytes it takes; by default all that are wanted.
+    pub(crate) fn begin(&self, needs: Option<u64>) -> Result<(OwnedFd, bool), SourceError> {
         let resumed = self.may_begin()?;
-        let mut bytes = 0;
-        self.each(&mut |entry| {
-            bytes += entry.size;
-            Ok(())
-        })?;
+        let bytes = match needs {
+            Some(bytes) => bytes,
+            None => self.choice.total()?.bytes,
+        };
         // What is there already needs no room a second time, but how much that is shows only later.
         if !resumed {
             self.room_for(bytes)?;
@@ -123,27 +125,9 @@ impl Landing<'_> {
 
     /// Calls `take` for every entry that is wanted.
     pub(crate) fn each(&self, take: &mut dyn FnMut(Entry) -> Result<(), SourceError>) -> Result<(), SourceError> {
-        let mut list = StoredList::open(self.store)?;
-        let mut any = false;
-        while let Some(entry) = list.next()? {
-            if self.cancel.is_cancelled() {
-                return Err(SourceError::Cancelled);
-            }
-            // The file of this name is ours while a restore is under way.
-            let ours = !self.scratch && entry.name == MARKER.as_bytes();
-            if !ours && (self.only.is_empty() || self.only.fits(&entry.name)) {
-                any = true;
-                take(entry)?;
-            }
-        }
-        if any || self.only.is_empty() {
-            return Ok(());
-        }
-        Err(SourceError::Refused {
-            what: format!("`{}`", self.only.texts().join("`, `")),
-            why: "nothing in the snapshot fits it".to_owned(),
-            hint: "names start at the top of what was backed up; nothing was written".to_owned(),
-        })
+        // The file of this name is ours while a restore is under way.
+        let reserved = !self.scratch && self.keeps_marker;
+        self.choice.each(&mut |entry| if reserved && entry.name == MARKER.as_bytes() { Ok(()) } else { take(entry) })
     }
 
     /// Whether the folder may be restored into: it is new, or empty, or was left by an interrupted restore of the same, which
@@ -256,12 +240,12 @@ impl Landing<'_> {
     /// Writes the content and compares its SHA-256.
     pub(crate) fn write(&self, file: &mut File, entry: &Entry) -> Result<(), SourceError> {
         let failed = |error: std::io::Error| self.failed(&entry.name, &error.to_string());
-        let mut reader = self.store.open_blob(&entry.address)?;
+        let mut reader = self.choice.store.open_blob(&entry.address)?;
         let mut hasher = Sha256::new();
         let sparse = entry.address.pieces().iter().any(|piece| matches!(piece, BlobPiece::Hole { .. }));
         let mut length = 0_u64;
         while let Some(piece) = reader.next_piece()? {
-            if self.cancel.is_cancelled() {
+            if self.choice.cancel.is_cancelled() {
                 return Err(SourceError::Cancelled);
             }
             hasher.update(&piece);

@@ -13,10 +13,12 @@
 //! | `dump` | the threads: one plans, some read, one writes the list in order |
 //! | `pattern` | what a job leaves out and a restore chooses |
 //! | `stored` | reads a stored list back |
+//! | `choice` | what a restore takes of it |
 //! | `landing` | the folder that a restore writes into |
 //!
 //! Memory: [`dump::BATCHES`] batches of [`plan::BATCH_ENTRIES`] entries, whatever the source's size.
 
+pub(crate) mod choice;
 pub(crate) mod dump;
 pub(crate) mod entry;
 pub(crate) mod landing;

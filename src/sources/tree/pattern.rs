@@ -11,7 +11,7 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// Several patterns; none of them fits nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Patterns {
     texts: Vec<String>,
     set: GlobSet,

@@ -118,7 +118,7 @@ impl S3Listing {
             let latest = marker.is_latest() == Some(true);
             listed.push((latest, Listed { which, removed: true, size: 0, tag: String::new(), time }));
         }
-        // Versions and what marks a removal come apart. Among those of the same time only the latest is known.
+        // Versions and what marks a removal come apart. Of those of the same time only the latest is known.
         listed.sort_by(|(one_is_latest, one), (other_is_latest, other)| {
             one.which
                 .key
@@ -153,7 +153,10 @@ impl Listing for S3Listing {
         }
         let wants_versions = self.store.versions;
         let mut page = if wants_versions { self.versions().await? } else { self.objects().await? };
-        // A page of versions goes on within a key.
+        // A page of versions goes on within a key. Without a version to go on behind, stores differ in whether they list the key itself.
+        if wants_versions && self.version_mark.is_none() {
+            page.listed.retain(|listed| self.after.as_ref().is_none_or(|after| listed.which.key != *after));
+        }
         let begins_right = |key: &str| match &self.after {
             Some(after) if wants_versions && self.version_mark.is_some() => key >= after.as_str(),
             Some(after) => key > after.as_str(),

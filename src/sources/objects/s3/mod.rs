@@ -1,42 +1,27 @@
 //! A bucket over the wire, through Amazon's own client.
-//!
-//! It retries and, where the store throttles, slows down by itself and speeds up again (its adaptive mode). Checksums beyond what
-//! the protocol demands are not asked for: several providers refuse them. What this file must never do: follow a redirect, or look for
-//! credentials that the job does not name.
 
 mod attributes;
 mod failure;
 mod listing;
+mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
-};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use futures::StreamExt;
 
 use self::failure::{failed, is_about_credentials, status};
 use self::listing::{S3Listing, timestamp};
+pub(super) use self::write::Upload;
 use super::attributes::Attributes;
 use super::config::{Settings, TextOrSecret};
 use super::store::{Body, Fetched, Listing, Store, Which};
 use crate::config::SecretRef;
 use crate::domain::Secret;
 use crate::sources::SourceError;
-
-/// How often one request is tried, the first time included.
-const TRIES: u32 = 8;
-/// Between tries: it doubles, from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::system::s3::{Bucket, Connection, Keys};
 
 /// A bucket, or what is below a prefix of one.
 #[derive(Clone)]
@@ -53,42 +38,9 @@ pub(super) struct S3Store {
 
 impl S3Store {
     pub(super) async fn connect(settings: &Settings) -> Result<Self, SourceError> {
-        let config = &settings.config;
-        let idle = settings.idle;
-        let mut builder = aws_sdk_s3::config::Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(config.region.clone().unwrap_or_else(|| "us-east-1".to_owned())))
-            .force_path_style(!config.virtual_host_style)
-            .retry_config(
-                RetryConfig::adaptive()
-                    .with_max_attempts(TRIES)
-                    .with_initial_backoff(FIRST_PAUSE)
-                    .with_max_backoff(LONGEST_PAUSE),
-            )
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(idle).build())
-            .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(idle).build())
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(endpoint) = &config.endpoint {
-            builder = builder.endpoint_url(endpoint);
-        }
-        builder = match (&config.access_key_id, &config.secret_access_key) {
-            (Some(id), Some(secret)) => {
-                let id = match id {
-                    TextOrSecret::Text(text) => Secret::new(text.clone()),
-                    TextOrSecret::Secret(reference) => resolve(reference, settings).await?,
-                };
-                let secret = resolve(secret, settings).await?;
-                let token = match &config.session_token {
-                    Some(token) => Some(resolve(token, settings).await?.expose().to_owned()),
-                    None => None,
-                };
-                builder.credentials_provider(Credentials::new(id.expose(), secret.expose(), token, None, "lifeboat"))
-            }
-            _ => builder.allow_no_auth(),
-        };
+        let (config, connection) = (&settings.config, connection(settings).await?);
         Ok(Self {
-            client: Client::from_conf(builder.build()),
+            client: connection.client(),
             bucket: config.bucket.clone(),
             prefix: config.prefix.clone(),
             place: settings.place(),
@@ -96,6 +48,29 @@ impl S3Store {
             tags: config.tags,
             access_lists: config.access_lists,
         })
+    }
+
+    /// A bucket that a restore writes to. It is listed with its versions where these are wanted.
+    pub(super) fn at(connection: &Connection, bucket: &Bucket, versions: bool) -> Self {
+        Self {
+            client: connection.client(),
+            bucket: bucket.name.clone(),
+            prefix: bucket.prefix.clone(),
+            place: format!("s3://{}/{}", bucket.name, bucket.prefix),
+            versions,
+            tags: false,
+            access_lists: false,
+        }
+    }
+
+    /// The same, asked for tags, too.
+    pub(super) fn with_tags(self, tags: bool) -> Self {
+        Self { tags, ..self }
+    }
+
+    /// For people.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// Whether the bucket lets itself be listed: then what is refused is refused for one object.
@@ -183,6 +158,32 @@ impl Store for S3Store {
         }
         Ok(())
     }
+}
+
+/// How the job's store is reached.
+pub(super) async fn connection(settings: &Settings) -> Result<Connection, SourceError> {
+    let config = &settings.config;
+    let keys = match (&config.access_key_id, &config.secret_access_key) {
+        (Some(id), Some(secret)) => {
+            let id = match id {
+                TextOrSecret::Text(text) => text.clone(),
+                TextOrSecret::Secret(reference) => resolve(reference, settings).await?.expose().to_owned(),
+            };
+            let token = match &config.session_token {
+                Some(token) => Some(resolve(token, settings).await?),
+                None => None,
+            };
+            Some(Keys { id, secret: resolve(secret, settings).await?, token })
+        }
+        _ => None,
+    };
+    Ok(Connection {
+        endpoint: config.endpoint.clone(),
+        region: config.region.clone(),
+        virtual_host_style: config.virtual_host_style,
+        keys,
+        stall: settings.idle,
+    })
 }
 
 async fn resolve(reference: &SecretRef, settings: &Settings) -> Result<Secret, SourceError> {

@@ -116,7 +116,7 @@ impl Load<'_> {
             rows: tally.keys + tally.libraries,
             warnings,
             loaded: vec![format!("redis {}", self.place)],
-            handed_over: None,
+            ..LoadReport::default()
         })
     }
 

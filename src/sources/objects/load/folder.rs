@@ -4,18 +4,22 @@
 //! of open files for each thread.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::shelf::{self, INDEX, Line};
-use crate::domain::{PartStore, SourceRecord, StoreError};
+use super::bent;
+use crate::domain::{PartStore, SourceRecord};
+use crate::sources::objects::shelf::{self, INDEX, IndexWriter, Line};
+use crate::sources::objects::version;
+use crate::sources::tree::choice::{self, Choice, Sample};
+use crate::sources::tree::entry::encoded;
 use crate::sources::tree::landing::{self, Landing, plain};
-use crate::sources::tree::{Entry, EntryKind, Patterns};
+use crate::sources::tree::{Entry, EntryKind};
 use crate::sources::{Context, LoadReport, LoadRequest, SourceError};
 
 /// Files that a thread takes at once.
@@ -26,24 +30,19 @@ pub(super) async fn load(
     record: &SourceRecord,
     store: Arc<dyn PartStore>,
     request: &LoadRequest,
+    folder: PathBuf,
 ) -> Result<LoadReport, SourceError> {
-    let folder = request.place.folder().ok_or_else(|| super::no_folder(&request.place))?;
-    let only = Patterns::new(&request.only).map_err(|why| SourceError::Refused {
-        what: "`--only`".to_owned(),
-        why,
-        hint: "a key, or a pattern: `--only 'media/2024/**'`".to_owned(),
-    })?;
+    let only = choice::patterns(request)?;
     let marker = landing::marker(record, store.as_ref(), &request.only);
-    let (lanes, cancel, dry_run, scratch) =
-        (context.lanes.max(1), context.cancel.clone(), request.dry_run, request.scratch);
+    let (lanes, cancel, scratch) = (context.lanes.max(1), context.cancel.clone(), request.scratch);
+    let (dry_run, sample) = (request.dry_run, request.sample);
     let restored = tokio::task::spawn_blocking(move || {
-        let landing = Landing { store: store.as_ref(), only, folder, scratch, cancel, marker };
+        let choice = Choice { store: store.as_ref(), only, patterns_are_about: version::key_of, cancel };
+        let landing = Landing { choice, folder, scratch, marker, keeps_marker: false };
         let restore = Restore { landing, notes: Mutex::default() };
-        if dry_run { restore.landing.look() } else { restore.run(lanes) }
+        if dry_run { restore.landing.look() } else { restore.run(lanes, sample) }
     });
-    restored.await.unwrap_or_else(|error| {
-        Err(SourceError::Failed { what: "restoring objects".to_owned(), why: error.to_string(), hint: String::new() })
-    })
+    restored.await.unwrap_or_else(|error| Err(super::died(&error)))
 }
 
 struct Restore<'r> {
@@ -68,8 +67,13 @@ impl Restore<'_> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, lanes: usize) -> Result<LoadReport, SourceError> {
-        let (top, resumed) = self.landing.begin()?;
+    fn run(&self, lanes: usize, sample: Option<u64>) -> Result<LoadReport, SourceError> {
+        let mut sample = match sample {
+            Some(wanted) => Some(Sample::new(wanted, self.landing.choice.total()?.contents)),
+            None => None,
+        };
+        // How large a sample comes to shows only later.
+        let (top, resumed) = self.landing.begin(sample.as_ref().map(|_| 0))?;
         let (send, receive) = sync_channel::<Vec<Waiting>>(lanes);
         let receive = Mutex::new(receive);
         let made = self.landing.syncing_meanwhile(&top, || {
@@ -77,7 +81,7 @@ impl Restore<'_> {
                 for _ in 0..lanes {
                     scope.spawn(|| self.fill(&receive));
                 }
-                let made = self.make(&top, &send, resumed);
+                let made = self.make(&top, &send, resumed, sample.as_mut());
                 drop(send);
                 made
             })
@@ -89,7 +93,7 @@ impl Restore<'_> {
         let mut warnings = vec![];
         if !self.landing.scratch {
             warnings.push(format!(
-                "content types, metadata, tags and keys as they were stand in `{INDEX}`; times and version ids cannot come back"
+                "content types, metadata, tags, access lists and keys as they were stand in `{INDEX}`; times and version ids cannot come back"
             ));
         }
         if notes.apart > 0 {
@@ -99,40 +103,59 @@ impl Restore<'_> {
             warnings.push(format!("{} objects were there already and equal", notes.kept));
         }
         let loaded = vec![self.landing.folder.display().to_string()];
-        Ok(LoadReport { bytes: notes.bytes, rows: notes.objects, warnings, loaded, handed_over: None })
+        let sampled = sample.map(|sample| sample.sampled());
+        Ok(LoadReport { bytes: notes.bytes, rows: notes.objects, warnings, loaded, sampled, ..LoadReport::default() })
     }
 
     /// Makes the files and writes the index.
-    fn make(&self, top: &OwnedFd, send: &SyncSender<Vec<Waiting>>, resumed: bool) -> Result<(), SourceError> {
+    fn make(
+        &self,
+        top: &OwnedFd,
+        send: &SyncSender<Vec<Waiting>>,
+        resumed: bool,
+        mut sample: Option<&mut Sample>,
+    ) -> Result<(), SourceError> {
         let failed = |error: std::io::Error| self.landing.failed(INDEX.as_bytes(), &error.to_string());
-        let mut index = BufWriter::new(File::create(self.landing.folder.join(INDEX)).map_err(failed)?);
+        let mut index = IndexWriter::create(&self.landing.folder.join(INDEX)).map_err(failed)?;
         let mut batch = Vec::with_capacity(BATCH);
+        let mut key_before = None;
         self.landing.each(&mut |entry| {
-            let key = std::str::from_utf8(&entry.name).map_err(|_| bent(&entry))?.to_owned();
-            if entry.kind != EntryKind::Content {
-                return Err(bent(&entry));
+            let (key, time) = super::key_and_time(&entry)?;
+            // The newest version comes first.
+            let newest = time.is_none() || key_before.as_ref() != Some(&key);
+            let left_out = match &mut sample {
+                Some(sample) if entry.kind.has_content() => !sample.takes(&mut rand::rng()),
+                _ => false,
+            };
+            if left_out || entry.kind == EntryKind::Removed {
+                let line = if left_out { Line::left_out(&entry) } else { Line::of(&entry, None) };
+                index.line(&line.ok_or_else(|| bent(&entry))?).map_err(failed)?;
+                key_before = Some(key);
+                return Ok(());
             }
-            let mut path = shelf::path_of(&key);
+            let mut path = match &time {
+                Some(time) if !newest => shelf::path_of_version(&key, time),
+                _ => shelf::path_of(&key),
+            };
             let mut file = self.create(top, &path, &entry, resumed)?;
             if file.is_none() {
                 // Another key is a file where this one needs a folder, or the other way round, or the same name to this disk.
-                path = shelf::apart(&key);
+                path = shelf::apart(&encoded(&entry.name));
                 self.notes().apart += 1;
                 file = self.create(top, &path, &entry, resumed)?;
             }
             let taken = || self.landing.failed(path.as_bytes(), "something else has its name");
             let file = file.ok_or_else(taken)?;
-            let attributes = serde_json::from_str(&entry.attributes).map_err(|_| bent(&entry))?;
-            let line = Line { key: entry.shown(), path, attributes };
-            serde_json::to_writer(&mut index, &line).map_err(|error| failed(error.into()))?;
-            index.write_all(b"\n").map_err(failed)?;
+            let line = Line::of(&entry, Some(path)).ok_or_else(|| bent(&entry))?;
+            index.line(&line).map_err(failed)?;
+            key_before = Some(key);
             batch.push((entry, file));
             if batch.len() >= BATCH && send.send(std::mem::take(&mut batch)).is_err() {
                 return Err(SourceError::Cancelled);
             }
             if self.notes().error.is_some() { Err(SourceError::Cancelled) } else { Ok(()) }
         })?;
-        index.into_inner().map_err(|error| failed(error.into_error()))?;
+        index.finish().map_err(failed)?;
         if batch.is_empty() { Ok(()) } else { send.send(batch).map_err(|_| SourceError::Cancelled) }
     }
 
@@ -189,11 +212,4 @@ impl Restore<'_> {
             }
         }
     }
-}
-
-fn bent(entry: &Entry) -> SourceError {
-    SourceError::Store(StoreError::Damaged {
-        what: format!("entry `{}`", entry.shown()),
-        why: "no list of objects holds such a thing".to_owned(),
-    })
 }

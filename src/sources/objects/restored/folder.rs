@@ -5,28 +5,32 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::shelf::{INDEX, Line};
-use crate::domain::{Block, Lane, percent_decoded};
+use super::as_listed;
+use crate::domain::{Block, Lane};
 use crate::sources::SourceError;
+use crate::sources::objects::shelf::{self, INDEX, Line};
+use crate::sources::objects::version;
 use crate::sources::tree::landing::check_name;
 use crate::sources::tree::{EntryKind, Found, Origin, Outcome, Wanted};
 
 const BLOCK_BYTES: usize = 128 << 10;
+/// What was seen of a file; of a content that a sample left out it is the SHA-256 in the list.
+const FILE: &str = "file ";
 /// What stands before the path of a file that is no object: no key begins so.
 const EXTRA: u8 = 0xff;
 
-pub(super) struct RestoredOrigin {
-    pub(super) folder: PathBuf,
-    pub(super) cancel: CancellationToken,
+pub(in crate::sources::objects) struct RestoredFolder {
+    pub(in crate::sources::objects) folder: PathBuf,
+    pub(in crate::sources::objects) cancel: CancellationToken,
 }
 
-impl RestoredOrigin {
+impl RestoredFolder {
     fn failed(&self, why: &str) -> SourceError {
         SourceError::Failed {
             what: format!("index of the restored objects in `{}`", self.folder.display()),
@@ -36,11 +40,8 @@ impl RestoredOrigin {
     }
 
     fn lines(&self) -> Result<impl Iterator<Item = Result<Line, SourceError>>, SourceError> {
-        let file = File::open(self.folder.join(INDEX)).map_err(|error| self.failed(&error.to_string()))?;
-        Ok(BufReader::new(file).lines().map(|line| {
-            let line = line.map_err(|error| self.failed(&error.to_string()))?;
-            serde_json::from_str(&line).map_err(|error| self.failed(&error.to_string()))
-        }))
+        let lines = shelf::lines(&self.folder.join(INDEX)).map_err(|error| self.failed(&error.to_string()))?;
+        Ok(lines.map(|line| line.map_err(|error| self.failed(&error.to_string()))))
     }
 
     /// Every file but the index.
@@ -60,9 +61,9 @@ impl RestoredOrigin {
     }
 }
 
-impl Origin for RestoredOrigin {
+impl Origin for RestoredFolder {
     fn order(&self, one: &[u8], other: &[u8]) -> Ordering {
-        one.cmp(other)
+        version::order(one, other)
     }
 
     fn discover(&self, take: &mut dyn FnMut(Found) -> Result<(), SourceError>) -> Result<(), SourceError> {
@@ -70,17 +71,24 @@ impl Origin for RestoredOrigin {
         let (mut lines, mut there, mut files) = (0_u64, 0_u64, 0_u64);
         for line in self.lines()? {
             let line = line?;
-            lines += 1;
-            check_name(line.path.as_bytes()).map_err(|()| self.failed("a path leads out of the folder"))?;
-            let Ok(found) = std::fs::symlink_metadata(self.folder.join(&line.path)) else { continue };
-            there += 1;
-            take(Found {
-                name: percent_decoded(&line.key).ok_or_else(|| self.failed("a key does not read"))?,
-                kind: EntryKind::Content,
-                size: found.len(),
-                attributes: Some(line.attributes.to_string()),
-                seen: line.path,
-            })?;
+            let name = line.name().ok_or_else(|| self.failed("a key does not read"))?;
+            let kind = if line.removed { EntryKind::Removed } else { EntryKind::Content };
+            let mut size = line.listed.as_ref().map_or(0, |listed| listed.size);
+            if let Some(path) = &line.path {
+                lines += 1;
+                check_name(path.as_bytes()).map_err(|()| self.failed("a path leads out of the folder"))?;
+                let Ok(found) = std::fs::symlink_metadata(self.folder.join(path)) else { continue };
+                there += 1;
+                size = found.len();
+            } else if !line.removed && line.listed.is_none() {
+                return Err(self.failed("an object is nowhere"));
+            }
+            let seen = match (line.path, line.listed) {
+                (Some(path), _) => format!("{FILE}{path}"),
+                (None, Some(listed)) => hex::encode(listed.sha256),
+                (None, None) => String::new(),
+            };
+            take(Found { name, kind, size, attributes: Some(line.attributes.to_string()), seen })?;
         }
         self.files(Path::new(""), &mut |_| files += 1)?;
         if files == there {
@@ -89,7 +97,7 @@ impl Origin for RestoredOrigin {
         // Some files are no objects: which ones?
         let mut known = HashSet::with_capacity(usize::try_from(lines).unwrap_or_default());
         for line in self.lines()? {
-            known.insert(PathBuf::from(line?.path));
+            known.extend(line?.path.map(PathBuf::from));
         }
         let mut extra = vec![];
         self.files(Path::new(""), &mut |path| {
@@ -106,7 +114,7 @@ impl Origin for RestoredOrigin {
                 kind: EntryKind::Content,
                 size: 0,
                 attributes: Some("{}".to_owned()),
-                seen: path.display().to_string(),
+                seen: format!("{FILE}{}", path.display()),
             })?;
         }
         Ok(())
@@ -118,7 +126,11 @@ impl Origin for RestoredOrigin {
             if self.cancel.is_cancelled() {
                 return Err(SourceError::Cancelled);
             }
-            let Ok(mut file) = File::open(self.folder.join(&wanted.found.seen)) else {
+            let Some(path) = wanted.found.seen.strip_prefix(FILE) else {
+                wanted.outcome = as_listed(wanted, lane)?;
+                continue;
+            };
+            let Ok(mut file) = File::open(self.folder.join(path)) else {
                 wanted.outcome = Outcome::Vanished;
                 continue;
             };
