@@ -117,6 +117,7 @@ pub(super) struct RawScratch {
     #[expect(dead_code, reason = "the section is taken from the parsed file, with its place")]
     pub(super) redis: Option<Foreign>,
     /// As the objects' source describes it: a bucket for restore tests.
+    #[expect(dead_code, reason = "the section is taken from the parsed file, with its place")]
     pub(super) objects: Option<Foreign>,
 }
 

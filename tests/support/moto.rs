@@ -10,7 +10,7 @@ use super::postgres::not_tried;
 use super::s3::client_at;
 use super::server::plain;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// Ends the server when the test ends, however it does.
 const GUARD: &str =
     "python3 -m moto.server -H 127.0.0.1 -p 0 >\"$LOG\" 2>&1 & server=$!; read -r _; kill $server; wait $server";

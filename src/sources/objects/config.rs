@@ -16,6 +16,7 @@ const CONNECTIONS_MAX: usize = 256;
 /// `type = "objects"`: a bucket of an S3-compatible store.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the table")]
 pub struct ObjectsConfig {
     #[serde(rename = "type")]
     #[schemars(extend("const" = "objects"))]

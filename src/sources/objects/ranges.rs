@@ -152,7 +152,7 @@ mod tests {
     fn marks_come_back_and_nonsense_counts_for_none() {
         let folder = tempfile::tempdir().unwrap();
         let mut marks = Marks::default();
-        for number in 0..MARK_EVERY * 3 + 1 {
+        for number in 0..=MARK_EVERY * 3 {
             marks.note(&format!("{}/{number:08}\n", if number < MARK_EVERY * 2 { "a" } else { "b" }));
         }
         marks.write(folder.path());

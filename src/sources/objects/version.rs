@@ -38,7 +38,7 @@ pub(super) fn order(one: &[u8], other: &[u8]) -> Ordering {
 /// Names the versions of one key, newest first.
 pub(super) fn named(mut versions: Vec<Listed>) -> Vec<(String, Listed)> {
     // What a store lists as of one moment stays in its order.
-    versions.sort_by(|one, other| other.time.cmp(&one.time));
+    versions.sort_by_key(|version| std::cmp::Reverse(version.time));
     let text = |listed: &Listed| {
         let time = listed.time.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         time.strftime("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()

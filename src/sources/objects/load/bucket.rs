@@ -130,7 +130,7 @@ enum Start {
 
 /// All versions of a key, newest first, and what the destination has of it.
 struct Key {
-    key: String,
+    name: String,
     entries: Vec<Entry>,
     there: Vec<Listed>,
 }
@@ -291,7 +291,7 @@ impl Restore<'_> {
         let mut send_on = |key: Option<Key>| -> Result<(), SourceError> {
             let Some(mut key) = key else { return Ok(()) };
             if let Some(there) = &mut there {
-                key.there = there.of(self, &format!("{}{}", self.prefix, key.key))?;
+                key.there = there.of(self, &format!("{}{}", self.prefix, key.name))?;
             }
             if self.notes().error.is_some() || send.send(key).is_err() {
                 return Err(SourceError::Cancelled);
@@ -316,8 +316,8 @@ impl Restore<'_> {
                 return Ok(());
             }
             match &mut waiting {
-                Some(waiting) if waiting.key == key => waiting.entries.push(entry),
-                _ => send_on(waiting.replace(Key { key, entries: vec![entry], there: vec![] }))?,
+                Some(waiting) if waiting.name == key => waiting.entries.push(entry),
+                _ => send_on(waiting.replace(Key { name: key, entries: vec![entry], there: vec![] }))?,
             }
             Ok(())
         })?;
@@ -339,7 +339,7 @@ impl Restore<'_> {
     }
 
     fn write_key(&self, key: Key, start: Start) -> Result<(), SourceError> {
-        let full = format!("{}{}", self.prefix, key.key);
+        let full = format!("{}{}", self.prefix, key.name);
         let mut entries = key.entries;
         if !self.keeps {
             let older = entries.split_off(1);

@@ -31,14 +31,14 @@ pub(in crate::sources::objects) struct RestoredBucket {
 #[derive(Serialize, Deserialize)]
 struct Seen {
     name: String,
-    seen: String,
+    listed: String,
     storage_class: Option<String>,
     access: Option<AccessList>,
 }
 
 /// Lines of the index, with one looked at ahead.
 struct Lines {
-    lines: Box<dyn Iterator<Item = std::io::Result<Line>>>,
+    rest: Box<dyn Iterator<Item = std::io::Result<Line>>>,
     next: Option<(Vec<u8>, Line)>,
     path: PathBuf,
 }
@@ -87,7 +87,7 @@ impl RestoredBucket {
                 // Nobody put it there.
                 None => (own(&found).ok_or_else(stray)?, Attributes::default()),
             };
-            made.push(self.seen_as(name, found, kept));
+            made.push(seen_as(name, found, kept));
         }
         // What was left out is compared by the list; what else the index has is missing.
         made.extend(
@@ -95,17 +95,6 @@ impl RestoredBucket {
         );
         made.sort_by(|one, other| version::order(&one.name, &other.name));
         made.into_iter().try_for_each(take)
-    }
-
-    fn seen_as(&self, name: Vec<u8>, found: Found, kept: Attributes) -> Found {
-        let seen = Seen {
-            name: String::from_utf8_lossy(&found.name).into_owned(),
-            seen: found.seen,
-            storage_class: kept.storage_class,
-            access: kept.access,
-        };
-        let seen = serde_json::to_string(&seen).expect("plain data");
-        Found { name, kind: found.kind, size: found.size, attributes: found.attributes, seen }
     }
 
     /// Reads what lies in the bucket, and puts back what the index keeps.
@@ -120,7 +109,7 @@ impl RestoredBucket {
                 kind: EntryKind::Content,
                 size: wanted.found.size,
                 attributes: None,
-                seen: seen.seen.clone(),
+                seen: seen.listed.clone(),
             };
             live.push(Wanted { found, outcome: Outcome::Waiting, spoiled: 0 });
             kept.push(seen);
@@ -148,7 +137,7 @@ impl Origin for RestoredBucket {
 
     fn discover(&self, take: &mut dyn FnMut(Found) -> Result<(), SourceError>) -> Result<(), SourceError> {
         let opened = shelf::lines(&self.index).map_err(|error| lines_failed(&self.index, &error.to_string()))?;
-        let mut lines = Lines { lines: Box::new(opened), next: None, path: self.index.clone() };
+        let mut lines = Lines { rest: Box::new(opened), next: None, path: self.index.clone() };
         let mut of_key: Vec<Found> = vec![];
         self.live.discover(&mut |found| {
             let same = of_key.first().is_none_or(|first| version::key_of(&first.name) == version::key_of(&found.name));
@@ -181,6 +170,17 @@ impl Origin for RestoredBucket {
     }
 }
 
+fn seen_as(name: Vec<u8>, found: Found, kept: Attributes) -> Found {
+    let seen = Seen {
+        name: String::from_utf8_lossy(&found.name).into_owned(),
+        listed: found.seen,
+        storage_class: kept.storage_class,
+        access: kept.access,
+    };
+    let seen = serde_json::to_string(&seen).expect("plain data");
+    Found { name, kind: found.kind, size: found.size, attributes: found.attributes, seen }
+}
+
 fn kind_of(line: &Line) -> EntryKind {
     if line.removed { EntryKind::Removed } else { EntryKind::Content }
 }
@@ -199,7 +199,7 @@ fn left_out(name: Vec<u8>, line: &Line) -> Found {
 impl Lines {
     fn peek(&mut self) -> Result<Option<&(Vec<u8>, Line)>, SourceError> {
         if self.next.is_none()
-            && let Some(line) = self.lines.next()
+            && let Some(line) = self.rest.next()
         {
             let line = line.map_err(|error| lines_failed(&self.path, &error.to_string()))?;
             let name = line.name().ok_or_else(|| lines_failed(&self.path, "a key does not read"))?;
