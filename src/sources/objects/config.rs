@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::elsewhere::{AzureConfig, FsConfig, GoogleConfig, SftpConfig, WebdavConfig, Where};
 use crate::config::{ConfigError, DurationText, SecretRef, Section};
 use crate::sources::tree::Patterns;
 use crate::system::s3::{Bucket, STALL, bucket_identity};
@@ -13,7 +14,7 @@ use crate::system::s3::{Bucket, STALL, bucket_identity};
 pub(super) const CONNECTIONS: usize = 16;
 const CONNECTIONS_MAX: usize = 256;
 
-/// `type = "objects"`: a bucket of an S3-compatible store.
+/// `type = "objects"`: a bucket of an S3-compatible store, or another store by a table of its own.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the table")]
@@ -21,6 +22,8 @@ pub struct ObjectsConfig {
     #[serde(rename = "type")]
     #[schemars(extend("const" = "objects"))]
     pub kind: String,
+    /// Of an S3-compatible store. Another store has a table instead: `[source.gcs]`.
+    #[serde(default)]
     pub bucket: String,
     /// `https://s3.eu-central-003.backblazeb2.com`; without one, Amazon's for the region.
     pub endpoint: Option<String>,
@@ -57,6 +60,11 @@ pub struct ObjectsConfig {
     /// Read every object in every run, also those whose size, tag and time have not changed.
     #[serde(default)]
     pub full_read: bool,
+    pub gcs: Option<GoogleConfig>,
+    pub azblob: Option<AzureConfig>,
+    pub webdav: Option<WebdavConfig>,
+    pub sftp: Option<SftpConfig>,
+    pub fs: Option<FsConfig>,
 }
 
 /// An access key's id is no secret, but it usually lies beside one.
@@ -71,6 +79,7 @@ pub enum TextOrSecret {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) config: ObjectsConfig,
+    pub(super) store: Where,
     pub(super) include: Patterns,
     pub(super) exclude: Patterns,
     pub(super) connections: usize,
@@ -83,8 +92,25 @@ impl ObjectsConfig {
             Patterns::new(texts).map_err(|why| section.error_at(key, why, "patterns are as in `*.jpg`"))
         };
         let (include, exclude) = (patterns("include", &self.include)?, patterns("exclude", &self.exclude)?);
+        let store = Where::of(&self, section)?;
+        if matches!(store, Where::S3) {
+            self.check_s3(section)?;
+        }
+        let connections = self.connections.unwrap_or(CONNECTIONS);
+        if !(1..=CONNECTIONS_MAX).contains(&connections) {
+            let what = format!("`connections = {connections}` is not from 1 to {CONNECTIONS_MAX}");
+            return Err(section.error_at("connections", what, "16 is enough for most stores"));
+        }
+        let idle = self.stall.as_ref().map_or(STALL, |span| span.0);
+        if idle.is_zero() {
+            return Err(section.error_at("stall", "`stall` is no time at all", "write `60s` or `5m`"));
+        }
+        Ok(Settings { config: self, store, include, exclude, connections, idle })
+    }
+
+    fn check_s3(&self, section: &Section) -> Result<(), ConfigError> {
         if self.bucket.is_empty() || self.bucket.contains('/') {
-            let hint = "the bucket's name alone; what its keys begin with is `prefix`";
+            let hint = "the bucket's name alone; what its keys begin with is `prefix`; another store is a table, as `[source.gcs]`";
             return Err(section.error_at("bucket", format!("`{}` is not the name of a bucket", self.bucket), hint));
         }
         if let Some(endpoint) = &self.endpoint
@@ -105,16 +131,7 @@ impl ObjectsConfig {
             let what = "`access_key_id` and `secret_access_key` go together".to_owned();
             return Err(section.error_at("bucket", what, "name both, or none for a public bucket"));
         }
-        let connections = self.connections.unwrap_or(CONNECTIONS);
-        if !(1..=CONNECTIONS_MAX).contains(&connections) {
-            let what = format!("`connections = {connections}` is not from 1 to {CONNECTIONS_MAX}");
-            return Err(section.error_at("connections", what, "16 is enough for most stores"));
-        }
-        let idle = self.stall.as_ref().map_or(STALL, |span| span.0);
-        if idle.is_zero() {
-            return Err(section.error_at("stall", "`stall` is no time at all", "write `60s` or `5m`"));
-        }
-        Ok(Settings { config: self, include, exclude, connections, idle })
+        Ok(())
     }
 }
 
@@ -156,7 +173,7 @@ impl Settings {
 
     /// `s3://bucket/prefix`, for people.
     pub(super) fn place(&self) -> String {
-        format!("s3://{}/{}", self.config.bucket, self.config.prefix)
+        self.store.place(&self.config)
     }
 
     pub(super) fn wants(&self, key: &[u8]) -> bool {

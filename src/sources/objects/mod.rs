@@ -6,6 +6,9 @@
 
 mod attributes;
 mod config;
+mod dal;
+mod elsewhere;
+mod folders;
 mod load;
 mod origin;
 mod ranges;

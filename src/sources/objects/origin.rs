@@ -179,14 +179,14 @@ impl Origin for ObjectsOrigin {
             wanted.outcome = if small(wanted) {
                 let next = fetching.pop_front().expect("asked for before");
                 match self.wait(async { next.await.unwrap_or_else(|error| Err(died(&error))) })? {
-                    Small::Read { content, attributes, seen } => {
+                    Small::Read { content, attributes, seen, changing } => {
                         lane.begin_blob()?;
                         block.clear();
                         block.data.extend_from_slice(&content);
                         lane.write(&block)?;
                         lane.finish_blob()?;
                         let (size, sum) = (content.len() as u64, Sha256::digest(&content).into());
-                        Outcome::Read { size, sum, attributes: attributes.json(), seen, changing: false }
+                        Outcome::Read { size, sum, attributes: attributes.json(), seen, changing }
                     }
                     Small::Other(outcome) => outcome,
                 }
@@ -203,7 +203,7 @@ fn died(error: &tokio::task::JoinError) -> SourceError {
 }
 
 enum Small {
-    Read { content: Bytes, attributes: Box<Attributes>, seen: String },
+    Read { content: Bytes, attributes: Box<Attributes>, seen: String, changing: bool },
     Other(Outcome),
 }
 
@@ -239,11 +239,18 @@ async fn fetch_small(store: &dyn Store, found: Found) -> Result<Small, SourceErr
         };
         let promised = object.length;
         let mut attributes = object.attributes.clone();
-        let seen = seen_after(&object, &found);
+        let (mut seen, tag) = (seen_after(&object, &found), object.tag.clone());
         match object.collect().await {
             Ok(content) if promised.is_none_or(|promised| promised == content.len() as u64) => {
+                let changing = !store.is_still(&which, tag.as_deref()).await?;
+                if changing && round < READS {
+                    continue;
+                }
+                if changing {
+                    seen.clear();
+                }
                 store.add_extras(&which, &mut attributes).await?;
-                return Ok(Small::Read { content, attributes, seen });
+                return Ok(Small::Read { content, attributes, seen, changing });
             }
             Ok(content) => last = Some(format!("{} bytes came of {}", content.len(), promised.unwrap_or_default())),
             Err(error) => last = Some(error),
@@ -274,13 +281,21 @@ impl ObjectsOrigin {
                 Fetched::Denied(why) => return Ok(Outcome::Denied(why)),
             };
             let mut attributes = object.attributes.clone();
-            let seen = seen_after(&object, &wanted.found);
+            let (mut seen, tag) = (seen_after(&object, &wanted.found), object.tag.clone());
             lane.begin_blob()?;
             let streamed = self.stream(&which, object, lane, block);
             lane.finish_blob()?;
             if let Some((size, sum)) = streamed? {
+                let changing = !self.wait(self.store.is_still(&which, tag.as_deref()))?;
+                if changing && round < READS {
+                    wanted.spoiled += 1;
+                    continue;
+                }
+                if changing {
+                    seen.clear();
+                }
                 self.wait(self.store.add_extras(&which, &mut attributes))?;
-                return Ok(Outcome::Read { size, sum, attributes: attributes.json(), seen, changing: false });
+                return Ok(Outcome::Read { size, sum, attributes: attributes.json(), seen, changing });
             }
             wanted.spoiled += 1;
         }

@@ -29,7 +29,7 @@ impl BucketSource {
     fn record(&self, summary: &Summary, left_out: u64, at: String) -> SourceRecord {
         let config = &self.settings.config;
         let details = ObjectsRecord {
-            bucket: config.bucket.clone(),
+            bucket: self.settings.store.bucket(config),
             prefix: config.prefix.clone(),
             include: config.include.clone(),
             exclude: config.exclude.clone(),

@@ -12,12 +12,27 @@ use futures::stream::BoxStream;
 
 use super::attributes::Attributes;
 use super::config::Settings;
+use super::dal::{self, FlatStore};
+use super::elsewhere::Where;
+use super::folders::{FolderStore, LocalFolder, SftpFolder};
 use super::s3::S3Store;
 use crate::sources::SourceError;
 
 /// Connects to the store of a job. `idle` is how long it may think, or a body stand still; by default a minute.
 pub(super) async fn connect(settings: &Settings) -> Result<Arc<dyn Store>, SourceError> {
-    Ok(Arc::new(S3Store::connect(settings).await?))
+    let (place, prefix, idle) = (settings.place(), settings.config.prefix.as_str(), settings.idle);
+    Ok(match &settings.store {
+        Where::S3 => Arc::new(S3Store::connect(settings).await?),
+        Where::Google(google) => listed(dal::google(google, &place, idle).await?, google.by_folder, prefix),
+        Where::Azure(azure) => listed(dal::azure(azure, &place, idle).await?, azure.by_folder, prefix),
+        Where::Webdav(webdav) => Arc::new(FolderStore::new(dal::webdav(webdav, &place, idle).await?, prefix)),
+        Where::Sftp(sftp) => Arc::new(FolderStore::new(SftpFolder::connect(sftp, &place, idle).await?, prefix)),
+        Where::Fs(fs) => Arc::new(FolderStore::new(LocalFolder::open(&fs.path, &place)?, prefix)),
+    })
+}
+
+fn listed(dal: dal::Dal, by_folder: bool, prefix: &str) -> Arc<dyn Store> {
+    if by_folder { Arc::new(FolderStore::new(dal, prefix)) } else { Arc::new(FlatStore::new(dal, prefix)) }
 }
 
 #[async_trait]
@@ -32,6 +47,11 @@ pub(super) trait Store: Send + Sync {
     /// One object from a byte on; only if it is still the one with this tag.
     async fn get(&self, which: &Which, tag: Option<&str>, from: u64) -> Result<Fetched, SourceError>;
     async fn exists(&self, which: &Which) -> Result<bool, SourceError>;
+    /// Whether what was sent with this tag, all of it by now, is still what is there. A store that sends each object as it was at one
+    /// moment need not look.
+    async fn is_still(&self, _which: &Which, _tag: Option<&str>) -> Result<bool, SourceError> {
+        Ok(true)
+    }
     /// Adds what the job asks for and a content does not bring along: tags, access lists.
     async fn add_extras(&self, _which: &Which, _attributes: &mut Attributes) -> Result<(), SourceError> {
         Ok(())
@@ -117,6 +137,9 @@ pub(super) struct Body {
     pub(super) content: BoxStream<'static, Result<Bytes, String>>,
 }
 
+/// What is held in memory at most of an object that was listed as a small one.
+const COLLECTED_BYTES_MAX: usize = 16 << 20;
+
 impl Body {
     /// All of it, in memory.
     pub(super) async fn collect(mut self) -> Result<Bytes, String> {
@@ -128,6 +151,9 @@ impl Body {
                 return Ok(piece);
             }
             whole.extend_from_slice(&piece);
+            if whole.len() > COLLECTED_BYTES_MAX {
+                return Err("it has grown to many times of its size since it was listed".to_owned());
+            }
         }
         Ok(whole.into())
     }

@@ -1,0 +1,163 @@
+//! Stores that list one folder at a time and in no order, read as a bucket is: WebDAV, SFTP, a plain folder.
+//!
+//! Keys are paths below the top. The walk sorts each folder and goes depth first, which is the order of the keys' bytes. Such a store sends
+//! an object as it is at each moment, not as it was when it began: it is looked at before and after. Links, devices and folders that may
+//! not be read are listed, so that the report can name them, and denied. Memory: the entries of one folder for each level.
+
+mod local;
+mod sftp;
+mod walk;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+pub(super) use self::local::LocalFolder;
+pub(super) use self::sftp::SftpFolder;
+use self::walk::Walk;
+use super::attributes::Attributes;
+use super::store::{Body, Fetched, Listing, Store, Which, seen};
+use crate::sources::SourceError;
+
+/// What stands where a name was that is no text.
+pub(super) const NO_TEXT: char = '\u{fffd}';
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ThingKind {
+    Folder,
+    File,
+    /// A link, a device.
+    Other,
+}
+
+/// A thing in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Thing {
+    /// Its own name, without its folder's.
+    pub(super) name: String,
+    pub(super) kind: ThingKind,
+    pub(super) size: u64,
+    /// Changes with the content; empty where the store has none.
+    pub(super) tag: String,
+    pub(super) time: Option<jiff::Timestamp>,
+}
+
+/// What came of asking for something.
+pub(super) enum Asked<T> {
+    Found(T),
+    Gone,
+    Denied,
+    /// It is another by now.
+    Changed,
+}
+
+impl<T> Asked<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Asked<U> {
+        match self {
+            Self::Found(found) => Asked::Found(change(found)),
+            Self::Gone => Asked::Gone,
+            Self::Denied => Asked::Denied,
+            Self::Changed => Asked::Changed,
+        }
+    }
+
+    /// What there is, or what a store says instead.
+    pub(super) fn found(self) -> Result<T, Fetched> {
+        match self {
+            Self::Found(found) => Ok(found),
+            Self::Gone => Err(Fetched::Vanished),
+            Self::Denied => Err(Fetched::Denied("permission denied".to_owned())),
+            Self::Changed => Err(Fetched::Changed),
+        }
+    }
+}
+
+/// A store of folders. A folder's path is empty or ends in `/`.
+#[async_trait]
+pub(super) trait Folders: Send + Sync {
+    /// For people.
+    fn place(&self) -> &str;
+    /// What is in a folder, in any order.
+    async fn children(&self, folder: &str) -> Result<Asked<Vec<Thing>>, SourceError>;
+    /// One thing itself, where it is a link not what it leads to.
+    async fn look(&self, path: &str) -> Result<Asked<(Thing, Attributes)>, SourceError>;
+    /// A file's content from a byte on; where the store can, only if the file is still this thing.
+    async fn open(&self, path: &str, thing: &Thing, from: u64) -> Result<Asked<Content>, SourceError>;
+}
+
+pub(super) type Content = BoxStream<'static, Result<Bytes, String>>;
+
+pub(super) struct FolderStore<F> {
+    folders: F,
+    prefix: String,
+}
+
+impl<F: Folders> FolderStore<F> {
+    pub(super) fn new(folders: F, prefix: &str) -> Self {
+        Self { folders, prefix: prefix.to_owned() }
+    }
+}
+
+/// What a thing is called as long as it is the same.
+fn mark(thing: &Thing) -> String {
+    format!("{} {}", thing.size, seen(&thing.tag, thing.time, None))
+}
+
+#[async_trait]
+impl<F: Folders + 'static> Store for FolderStore<F> {
+    fn list(self: Arc<Self>, after: Option<String>, until: Option<String>) -> Box<dyn Listing> {
+        Box::new(Walk::new(self, after, until))
+    }
+
+    fn lists_from_anywhere(&self) -> bool {
+        false
+    }
+
+    async fn get(&self, which: &Which, tag: Option<&str>, from: u64) -> Result<Fetched, SourceError> {
+        let key = which.key.as_str();
+        if key.ends_with('/') {
+            return Ok(Fetched::Denied("a folder that may not be read, or whose name is no text".to_owned()));
+        }
+        let (thing, attributes) = match self.folders.look(key).await?.found() {
+            Ok(found) => found,
+            Err(Fetched::Vanished) if key.contains(NO_TEXT) => {
+                return Ok(Fetched::Denied("its name is no text".to_owned()));
+            }
+            Err(instead) => return Ok(instead),
+        };
+        if thing.kind != ThingKind::File {
+            return Ok(Fetched::Denied("it is a link or a device, not a file".to_owned()));
+        }
+        // From the listing comes the store's own tag, from the rest of a transfer the mark.
+        if tag.is_some_and(|tag| tag != mark(&thing) && tag != thing.tag) {
+            return Ok(Fetched::Changed);
+        }
+        let content = match self.folders.open(key, &thing, from).await?.found() {
+            Ok(content) => content,
+            Err(instead) => return Ok(instead),
+        };
+        Ok(Fetched::Found(Body {
+            attributes: Box::new(attributes),
+            // A file that grows meanwhile is longer than it said.
+            length: None,
+            tag: Some(if thing.tag.is_empty() { mark(&thing) } else { thing.tag }),
+            time: thing.time,
+            is_rest: true,
+            content,
+        }))
+    }
+
+    async fn is_still(&self, which: &Which, tag: Option<&str>) -> Result<bool, SourceError> {
+        let found = self.folders.look(&which.key).await?;
+        Ok(matches!(found, Asked::Found((thing, _)) if tag == Some(&mark(&thing)) || tag == Some(&thing.tag)))
+    }
+
+    async fn exists(&self, which: &Which) -> Result<bool, SourceError> {
+        // What was denied before is among the gaps already.
+        Ok(!which.key.ends_with('/')
+            && matches!(self.folders.look(&which.key).await?, Asked::Found((thing, _)) if thing.kind == ThingKind::File))
+    }
+}

@@ -1,0 +1,415 @@
+//! As much of SFTP 3 (draft-ietf-secsh-filexfer-02) as reading takes, over the standard streams of an `ssh` of ours.
+//!
+//! It knows no request that writes. Requests carry numbers and may be under way together; a reader of answers hands each to whoever
+//! waits for it. Memory: one packet of at most [`PACKET_BYTES_MAX`]; for each open file [`WINDOW`] pieces of [`PIECE_BYTES`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::system::process::{Program, Running, StdinKind};
+
+/// What OpenSSH sends at most.
+const PACKET_BYTES_MAX: usize = 256 << 10;
+/// What every server sends at once.
+const PIECE_BYTES: u32 = 32 << 10;
+/// Pieces of a file that are asked for ahead.
+const WINDOW: usize = 16;
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WireError {
+    /// The server said so, with a code of the protocol.
+    Refused(u32, String),
+    /// Nothing more comes over this connection.
+    Broken(String),
+}
+
+pub(super) const NO_SUCH_FILE: u32 = 2;
+pub(super) const PERMISSION_DENIED: u32 = 3;
+const END_OF_FILE: u32 = 1;
+const READ_ONLY: u32 = 1;
+
+/// The kinds of packets.
+mod kind {
+    pub(super) const INIT: u8 = 1;
+    pub(super) const VERSION: u8 = 2;
+    pub(super) const OPEN: u8 = 3;
+    pub(super) const CLOSE: u8 = 4;
+    pub(super) const READ: u8 = 5;
+    pub(super) const LSTAT: u8 = 7;
+    pub(super) const OPENDIR: u8 = 11;
+    pub(super) const READDIR: u8 = 12;
+    pub(super) const REALPATH: u8 = 16;
+    pub(super) const STAT: u8 = 17;
+    pub(super) const STATUS: u8 = 101;
+    pub(super) const HANDLE: u8 = 102;
+    pub(super) const DATA: u8 = 103;
+    pub(super) const NAME: u8 = 104;
+    pub(super) const ATTRS: u8 = 105;
+}
+
+/// What the server tells about a file, as far as it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) size: Option<u64>,
+    /// Type and permissions as `st_mode` has them.
+    pub(super) mode: Option<u32>,
+    /// Seconds.
+    pub(super) modified: Option<u32>,
+}
+
+type Waiting = Arc<Mutex<Option<HashMap<u32, oneshot::Sender<(u8, Bytes)>>>>>;
+
+/// A connection. Dropping it ends its `ssh`.
+pub(super) struct Session {
+    input: tokio::sync::Mutex<ChildStdin>,
+    /// `None` once nothing more comes.
+    waiting: Waiting,
+    next: AtomicU32,
+    idle: Duration,
+    ssh: tokio::sync::Mutex<Running>,
+    reader: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Session {
+    pub(super) async fn begin(ssh: &Program, idle: Duration) -> Result<Self, WireError> {
+        let mut running = ssh.start(StdinKind::Piped).map_err(|error| WireError::Broken(error.to_string()))?;
+        let mut input = running.stdin.take().expect("it was piped just now");
+        let mut output = running.stdout.take().expect("it was piped just now");
+        let greeted = async {
+            input.write_all(&[0, 0, 0, 5, kind::INIT, 0, 0, 0, 3]).await?;
+            let mut answer = packet(&mut output).await?;
+            let understood = answer.len() >= 5 && answer.get_u8() == kind::VERSION && answer.get_u32() >= 3;
+            if understood { Ok(()) } else { Err(std::io::Error::other("the server does not speak SFTP")) }
+        };
+        match tokio::time::timeout(idle, greeted).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                drop(input);
+                return Err(WireError::Broken(last_words(&mut running, &error.to_string()).await));
+            }
+            Err(_) => return Err(WireError::Broken(format!("nothing was answered within {} s", idle.as_secs()))),
+        }
+        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let reader = tokio::spawn(hand_out(output, Arc::clone(&waiting)));
+        Ok(Self {
+            input: tokio::sync::Mutex::new(input),
+            waiting,
+            next: AtomicU32::new(1),
+            idle,
+            ssh: tokio::sync::Mutex::new(running),
+            reader,
+        })
+    }
+
+    /// Sends a request; its answer is waited for with [`Session::answer`].
+    async fn ask(&self, kind: u8, content: impl FnOnce(&mut BytesMut)) -> Result<Pending, WireError> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut packet = BytesMut::new();
+        packet.put_u32(0);
+        packet.put_u8(kind);
+        packet.put_u32(id);
+        content(&mut packet);
+        let length = u32::try_from(packet.len() - 4).unwrap_or(u32::MAX);
+        packet[..4].copy_from_slice(&length.to_be_bytes());
+        let (send, pending) = oneshot::channel();
+        match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(waiting) => drop(waiting.insert(id, send)),
+            None => return Err(WireError::Broken(String::new())),
+        }
+        let written = async { self.input.lock().await.write_all(&packet).await };
+        match tokio::time::timeout(self.idle, written).await {
+            Ok(Ok(())) => Ok(pending),
+            Ok(Err(error)) => Err(WireError::Broken(error.to_string())),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    async fn answer(&self, pending: Pending) -> Result<(u8, Bytes), WireError> {
+        match tokio::time::timeout(self.idle, pending).await {
+            Ok(Ok((kind::STATUS, mut content))) => {
+                let code = number(&mut content)?;
+                let said = text(&mut content).unwrap_or_default();
+                Err(WireError::Refused(code, String::from_utf8_lossy(&said).into_owned()))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(WireError::Broken(String::new())),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    fn silent(&self) -> WireError {
+        WireError::Broken(format!("nothing was answered within {} s", self.idle.as_secs()))
+    }
+
+    /// Why nothing more comes, in the words of `ssh` where it has any.
+    pub(super) async fn why(&self, error: &str) -> String {
+        let mut running = self.ssh.lock().await;
+        if error.is_empty() || running.has_ended() {
+            last_words(&mut running, "the connection was closed").await
+        } else {
+            error.to_owned()
+        }
+    }
+
+    async fn request(&self, kind: u8, expected: u8, path: &[u8]) -> Result<Bytes, WireError> {
+        let pending = self.ask(kind, |packet| put(packet, path)).await?;
+        expect(expected, self.answer(pending).await?)
+    }
+
+    /// The whole path of one that may be relative to where a login begins.
+    pub(super) async fn real_path(&self, path: &[u8]) -> Result<Bytes, WireError> {
+        let mut answer = self.request(kind::REALPATH, kind::NAME, path).await?;
+        number(&mut answer)?;
+        text(&mut answer)
+    }
+
+    /// Of what a link leads to.
+    pub(super) async fn stat(&self, path: &[u8]) -> Result<Stat, WireError> {
+        attributes(&mut self.request(kind::STAT, kind::ATTRS, path).await?)
+    }
+
+    /// Of a link itself.
+    pub(super) async fn look(&self, path: &[u8]) -> Result<Stat, WireError> {
+        attributes(&mut self.request(kind::LSTAT, kind::ATTRS, path).await?)
+    }
+
+    /// Everything in a folder but itself and the one above.
+    pub(super) async fn list(&self, path: &[u8]) -> Result<Vec<(Bytes, Stat)>, WireError> {
+        let handle = text(&mut self.request(kind::OPENDIR, kind::HANDLE, path).await?)?;
+        let mut found = vec![];
+        let ended = loop {
+            let mut page = match self.request(kind::READDIR, kind::NAME, &handle).await {
+                Ok(page) => page,
+                Err(WireError::Refused(END_OF_FILE, _)) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            for _ in 0..number(&mut page)? {
+                let name = text(&mut page)?;
+                text(&mut page)?;
+                let stat = attributes(&mut page)?;
+                if !matches!(&name[..], b"." | b"..") {
+                    found.push((name, stat));
+                }
+            }
+        };
+        self.close(&handle).await?;
+        ended.map(|()| found)
+    }
+
+    pub(super) async fn open(self: &Arc<Self>, path: &[u8], from: u64) -> Result<Reading, WireError> {
+        let pending = self.ask(kind::OPEN, |packet| {
+            put(packet, path);
+            packet.put_u32(READ_ONLY);
+            packet.put_u32(0);
+        });
+        let mut answer = expect(kind::HANDLE, self.answer(pending.await?).await?)?;
+        let handle = text(&mut answer)?;
+        Ok(Reading { session: Arc::clone(self), handle, at: from, asked: from, ahead: VecDeque::new(), ended: false })
+    }
+
+    async fn close(&self, handle: &[u8]) -> Result<(), WireError> {
+        let pending = self.ask(kind::CLOSE, |packet| put(packet, handle)).await?;
+        match self.answer(pending).await {
+            Ok(_) | Err(WireError::Refused(..)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+type Pending = oneshot::Receiver<(u8, Bytes)>;
+
+/// A file that is being read from somewhere on.
+pub(super) struct Reading {
+    session: Arc<Session>,
+    handle: Bytes,
+    at: u64,
+    asked: u64,
+    ahead: VecDeque<Pending>,
+    ended: bool,
+}
+
+impl Reading {
+    /// The next bytes; `None` at the end of the file.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
+        if self.ended {
+            return Ok(None);
+        }
+        while self.ahead.len() < WINDOW {
+            let (handle, at) = (&self.handle, self.asked);
+            let pending = self.session.ask(kind::READ, |packet| {
+                put(packet, handle);
+                packet.put_u64(at);
+                packet.put_u32(PIECE_BYTES);
+            });
+            self.ahead.push_back(pending.await?);
+            self.asked += u64::from(PIECE_BYTES);
+        }
+        let first = self.ahead.pop_front().expect("asked for just now");
+        match self.session.answer(first).await {
+            Ok(answer) => {
+                let piece = text(&mut expect(kind::DATA, answer)?)?;
+                if piece.is_empty() {
+                    return Err(WireError::Broken("a piece of nothing was sent".to_owned()));
+                }
+                self.at += piece.len() as u64;
+                if piece.len() < PIECE_BYTES as usize {
+                    // What was asked for behind it would leave a hole.
+                    self.ahead.clear();
+                    self.asked = self.at;
+                }
+                Ok(Some(piece))
+            }
+            Err(WireError::Refused(END_OF_FILE, _)) => {
+                self.ended = true;
+                self.ahead.clear();
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn why(&self, error: WireError) -> String {
+        match error {
+            WireError::Refused(_, said) => said,
+            WireError::Broken(why) => self.session.why(&why).await,
+        }
+    }
+}
+
+impl Drop for Reading {
+    /// A server holds only so many files open.
+    fn drop(&mut self) {
+        let (session, handle) = (Arc::clone(&self.session), std::mem::take(&mut self.handle));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { drop(session.close(&handle).await) });
+        }
+    }
+}
+
+/// Hands each answer to whoever waits for it, until there are no more.
+async fn hand_out(mut output: ChildStdout, waiting: Waiting) {
+    while let Ok(mut answer) = packet(&mut output).await {
+        if answer.len() < 5 {
+            break;
+        }
+        let (kind, id) = (answer.get_u8(), answer.get_u32());
+        let waits = match waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(waiting) => waiting.remove(&id),
+            None => None,
+        };
+        // Whoever asked may be gone.
+        if let Some(waits) = waits {
+            drop(waits.send((kind, answer)));
+        }
+    }
+    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+async fn packet(output: &mut ChildStdout) -> std::io::Result<Bytes> {
+    let length = output.read_u32().await? as usize;
+    if length > PACKET_BYTES_MAX {
+        // What is no packet at all is often what a shell says at login.
+        return Err(std::io::Error::other("what came is not SFTP; does a shell print something at login?"));
+    }
+    let mut packet = vec![0; length];
+    output.read_exact(&mut packet).await?;
+    Ok(packet.into())
+}
+
+async fn last_words(running: &mut Running, otherwise: &str) -> String {
+    let Ok(ended) = tokio::time::timeout(Duration::from_secs(5), running.finish()).await else {
+        return otherwise.to_owned();
+    };
+    match ended {
+        Err(crate::system::process::ProcessError::Failed { stderr, .. }) if !stderr.is_empty() => stderr,
+        _ => otherwise.to_owned(),
+    }
+}
+
+fn put(packet: &mut BytesMut, text: &[u8]) {
+    packet.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+    packet.put_slice(text);
+}
+
+fn expect(expected: u8, (kind, content): (u8, Bytes)) -> Result<Bytes, WireError> {
+    if kind == expected { Ok(content) } else { Err(nonsense()) }
+}
+
+fn nonsense() -> WireError {
+    WireError::Broken("the server's answer does not read".to_owned())
+}
+
+fn number(content: &mut Bytes) -> Result<u32, WireError> {
+    if content.len() >= 4 { Ok(content.get_u32()) } else { Err(nonsense()) }
+}
+
+fn text(content: &mut Bytes) -> Result<Bytes, WireError> {
+    let length = number(content)? as usize;
+    if content.len() >= length { Ok(content.split_to(length)) } else { Err(nonsense()) }
+}
+
+fn attributes(content: &mut Bytes) -> Result<Stat, WireError> {
+    let flags = number(content)?;
+    let mut stat = Stat::default();
+    if flags & 1 != 0 {
+        stat.size = Some((u64::from(number(content)?) << 32) | u64::from(number(content)?));
+    }
+    if flags & 2 != 0 {
+        (number(content)?, number(content)?);
+    }
+    if flags & 4 != 0 {
+        stat.mode = Some(number(content)?);
+    }
+    if flags & 8 != 0 {
+        number(content)?;
+        stat.modified = Some(number(content)?);
+    }
+    if flags & 0x8000_0000 != 0 {
+        for _ in 0..number(content)? {
+            (text(content)?, text(content)?);
+        }
+    }
+    Ok(stat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_read_whichever_are_there_and_nothing_is_read_behind_the_end() {
+        let mut bytes = BytesMut::new();
+        bytes.put_u32(0x8000_000f);
+        bytes.put_u64(5 << 32);
+        bytes.put_slice(&[0; 8]);
+        bytes.put_u32(0o100_644);
+        bytes.put_u32(1);
+        bytes.put_u32(2);
+        bytes.put_u32(1);
+        put(&mut bytes, b"name");
+        put(&mut bytes, b"value");
+        let whole = bytes.freeze();
+        let expected = Stat { size: Some(5 << 32), mode: Some(0o100_644), modified: Some(2) };
+        assert_eq!(attributes(&mut whole.clone()), Ok(expected));
+        for cut in 0..whole.len() {
+            assert_eq!(attributes(&mut whole.slice(..cut)), Err(nonsense()), "{cut}");
+        }
+        assert_eq!(attributes(&mut Bytes::from_static(&[0; 4])), Ok(Stat::default()));
+        assert_eq!(text(&mut Bytes::from_static(&[255, 255, 255, 255, 1])), Err(nonsense()));
+    }
+}
