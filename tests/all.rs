@@ -24,6 +24,7 @@ mod golden;
 mod init;
 mod inventory;
 mod majors;
+mod object_stores;
 mod objects;
 mod postgres_dump;
 mod postgres_load;

@@ -17,4 +17,5 @@ pub(crate) mod server;
 pub(crate) mod small_disk;
 pub(crate) mod soundness;
 pub(crate) mod sshd;
+pub(crate) mod stores;
 pub(crate) mod tree;
