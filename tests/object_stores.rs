@@ -113,7 +113,7 @@ fn round_trip<S: Shop>(shop: S) -> Site<S> {
     site.assert_proven(all);
     let out = site.restore();
     for key in &odd {
-        assert_eq!(std::fs::read(out.join(key)).unwrap(), key.as_bytes(), "{key}");
+        assert_eq!(std::fs::read(out.join(key)).ok().as_deref(), Some(key.as_bytes()), "{key}");
     }
     assert!(std::fs::read(out.join("large")).unwrap() == large);
     assert!(std::fs::read(out.join("empty")).unwrap().is_empty());
@@ -136,7 +136,8 @@ fn index<S: Shop>(site: &Site<S>) -> String {
     std::fs::read_to_string(site.restore().join(".lifeboat-objects.jsonl")).unwrap()
 }
 
-const SERVERS: [&str; 4] = ["LIFEBOAT_TEST_SSHD", "LIFEBOAT_TEST_RCLONE", "LIFEBOAT_TEST_AZURITE", "LIFEBOAT_TEST_GOOGLE"];
+const SERVERS: [&str; 4] =
+    ["LIFEBOAT_TEST_SSHD", "LIFEBOAT_TEST_RCLONE", "LIFEBOAT_TEST_AZURITE", "LIFEBOAT_TEST_GOOGLE"];
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
@@ -191,11 +192,17 @@ fn a_bucket_of_google_comes_back_as_it_was_and_only_what_changed_is_read() {
 fn keys_that_no_path_is_like_are_read_under_their_own_names() {
     let Some(shop) = AzureShop::start() else { return };
     let site = Site::new(shop);
-    let keys = ["a//b", "a/b", "a/", "a", "b/../c", "deep/./x", "end ", "many///slashes"];
+    let keys = ["a//b", "a/b", "a/", "a", "c", "end ", "many///slashes"];
     for key in keys {
         site.shop.put(key, format!("content of <{key}>").as_bytes());
     }
-    site.back_up();
+    // What an address makes something else of.
+    site.shop.put("b/../c", b"never read as `c`");
+    site.shop.put("deep/./x", b"nor as another");
+    let gaps = site.gaps();
+    for name in ["b/../c", "deep/./x", "as a part"] {
+        assert!(gaps.contains(name), "{name}: {gaps}");
+    }
     let index = index(&site);
     let out = site.restore();
     for line in index.lines() {
@@ -232,7 +239,9 @@ fn a_prefix_and_patterns_choose_in_every_store() {
     fn check(shop: Option<impl Shop>) {
         let Some(shop) = shop else { return };
         let site = Site::with(shop, "prefix = \"media/2\"\ninclude = [\"*.jpg\"]\nexclude = [\"media/2024/tmp\"]");
-        for key in ["media/2024/a.jpg", "media/2.jpg", "media/2024/b.png", "media/2024/tmp/c.jpg", "media/1/d.jpg", "m.jpg"] {
+        for key in
+            ["media/2024/a.jpg", "media/2.jpg", "media/2024/b.png", "media/2024/tmp/c.jpg", "media/1/d.jpg", "m.jpg"]
+        {
             site.shop.put(key, key.as_bytes());
         }
         assert!(site.gaps().contains("2 objects"), "{}", site.gaps());
@@ -411,7 +420,7 @@ fn wrong_keys_are_named_without_a_secret() {
     }
     if let Some(shop) = WebdavShop::start() {
         let site = Site::new(WebdavShop { password: "wrong-password".to_owned(), ..shop });
-        let ran = site.refused(&["401", "check the keys"]);
+        let ran = site.refused(&["Unauthorized", "check the keys"]);
         assert!(!ran.all().contains("wrong-password"), "{}", ran.all());
     }
     if let Some(shop) = SftpShop::start() {
@@ -420,7 +429,8 @@ fn wrong_keys_are_named_without_a_secret() {
     }
     if let Some(shop) = SftpShop::start() {
         let nobody = PathBuf::from("/dev/null");
-        Site::new(SftpShop { known_hosts: nobody, ..shop }).refused(&["Host key verification failed", "ssh_known_hosts"]);
+        Site::new(SftpShop { known_hosts: nobody, ..shop })
+            .refused(&["Host key verification failed", "ssh_known_hosts"]);
     }
     if let Some(shop) = GoogleShop::start() {
         let site = Site::new(GoogleShop { more: "credential = { file = \"secret\" }", ..shop });
@@ -428,7 +438,7 @@ fn wrong_keys_are_named_without_a_secret() {
         site.refused(&["`credential` is no JSON", "service account"]);
         let key = "{\"type\":\"service_account\",\"client_email\":\"a@b.example\",\"private_key\":\"hunter2-no-key\"}";
         std::fs::write(site.installation.path("secret"), key).unwrap();
-        let ran = site.refused(&["gcs://copies", "check the keys"]);
+        let ran = site.installation.expect(1, &["backup", "now"]).says(&["gcs://copies", "check the keys"]);
         assert!(!ran.all().contains("hunter2"), "{}", ran.all());
     }
 }
@@ -502,7 +512,8 @@ fn a_job_names_one_store_and_what_that_store_has() {
     check("region = \"r\"", &["`` is not the name of a bucket", "[source.gcs]"]);
     check("[source.gcs]\nbucket = \"a/b\"", &["`bucket = \"a/b\"` is not the name of one"]);
     check("[source.gcs]\nbuckets = \"a\"", &["buckets"]);
-    check("[source.webdav]\nendpoint = \"http://me:hunter2@h\"", &["secrets have keys of their own"]);
+    check("[source.webdav]\nendpoint = \"http://me@h\"", &["secrets have keys of their own"]);
+    check("[source.webdav]\nendpoint = \"ftp://h\"", &["`ftp://h` is no address"]);
     check("[source.webdav]\nendpoint = \"http://h\"\nuser = \"u\"", &["go together"]);
     check("[source.sftp]\nhost = \"-oProxyCommand=x\"", &["is no name"]);
     check(

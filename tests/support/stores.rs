@@ -47,7 +47,9 @@ fn serve(variable: &str, log: &Path, port: u16, arguments: impl FnOnce(&mut Comm
 }
 
 fn encoded(key: &str) -> String {
-    key.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    key.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -209,9 +211,8 @@ impl AzureShop {
             all.iter().filter(|(name, _)| name.starts_with("x-ms-")).map(|(n, v)| format!("{n}:{v}\n")).collect();
         let asked: String = query.iter().map(|(name, value)| format!("\n{name}:{value}")).collect();
         let length = if content.is_empty() { String::new() } else { content.len().to_string() };
-        let text = format!(
-            "{method}\n\n\n{length}\n\n\n\n\n\n\n\n\n{named}/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{path}{asked}"
-        );
+        let text =
+            format!("{method}\n\n\n{length}\n\n\n\n\n\n\n\n\n{named}/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{path}{asked}");
         let key = base64::engine::general_purpose::STANDARD.decode(AZURE_KEY).unwrap();
         let signature = base64::engine::general_purpose::STANDARD.encode(hmac(&key, text.as_bytes()));
         let mut url = format!("http://127.0.0.1:{}/{AZURE_ACCOUNT}/{path}", self.port);
@@ -225,6 +226,7 @@ impl AzureShop {
                 request = request.header(name, value);
             }
             request = request.header("authorization", format!("SharedKey {AZURE_ACCOUNT}:{signature}"));
+            request = request.header("content-length", content.len());
             request.body(content.to_vec()).send().await.unwrap().status().as_u16()
         })
     }
@@ -304,6 +306,9 @@ impl Shop for GoogleShop {
         let about = serde_json::json!({
             "name": key, "contentType": "text/plain", "cacheControl": "no-store", "metadata": { "owner": "someone" },
         });
+        // The emulator takes the bytes of a text for its letters.
+        let plain = |c: char| if c.is_ascii() { c.to_string() } else { escaped(c) };
+        let about: String = about.to_string().chars().map(plain).collect();
         let mut body = format!("--b\r\ncontent-type: application/json\r\n\r\n{about}\r\n--b\r\n").into_bytes();
         body.extend_from_slice(b"content-type: text/plain\r\n\r\n");
         body.extend_from_slice(content);
@@ -316,6 +321,11 @@ impl Shop for GoogleShop {
         let status = self.send("DELETE", &format!("storage/v1/b/copies/o/{}", encoded(key)), "text/plain", vec![]);
         assert!((200..300).contains(&status), "{key}: {status}");
     }
+}
+
+/// As JSON may write any letter.
+fn escaped(c: char) -> String {
+    c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
 }
 
 /// Nobody but its owner may read it; the owner is not the account that servers run as, where that is another.

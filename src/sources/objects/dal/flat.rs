@@ -35,6 +35,9 @@ impl Store for FlatStore {
     }
 
     async fn get(&self, which: &Which, tag: Option<&str>, from: u64) -> Result<Fetched, SourceError> {
+        if let Some(why) = self.dal.cannot_ask(&which.key) {
+            return Ok(Fetched::Denied(why.to_owned()));
+        }
         // What an answer tells of an object is less than what a question about it does.
         let metadata = match self.dal.stat(&which.key).await?.found() {
             Ok(metadata) => metadata,

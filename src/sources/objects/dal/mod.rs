@@ -28,24 +28,23 @@ pub(super) struct Dal {
     service: Servicer,
     place: String,
     translator: Translator,
-    /// What changes with an object.
-    tag: Tag,
+    which: Kind,
 }
 
-/// Which of a store's words change with an object, in its listings as elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tag {
-    Etag,
-    /// Google's generation, and the etag, which changes with the metadata, too.
-    Generation,
+enum Kind {
+    Google,
+    Azure,
+    Webdav,
 }
 
 impl Dal {
     fn tag_of(&self, metadata: &Metadata) -> String {
         // Listings and answers differ in quotes.
         let etag = metadata.etag().unwrap_or_default().trim_matches('"');
-        match (self.tag, metadata.version()) {
-            (Tag::Generation, Some(generation)) => format!("{generation}-{etag}"),
+        match (self.which, metadata.version()) {
+            // Both are in a listing, and the etag changes with the metadata alone.
+            (Kind::Google, Some(generation)) => format!("{generation}-{etag}"),
             _ => etag.to_owned(),
         }
     }
@@ -124,6 +123,12 @@ impl Folders for Dal {
         &self.place
     }
 
+    /// An address with such a part is another address. Google's has the whole key in one part.
+    fn cannot_ask(&self, path: &str) -> Option<&'static str> {
+        let climbs = self.which == Kind::Azure && path.split('/').any(|part| matches!(part, "." | ".."));
+        climbs.then_some("no request can carry a name with `.` or `..` as a part")
+    }
+
     async fn children(&self, folder: &str) -> Result<Asked<Vec<Thing>>, SourceError> {
         let mut lister = self.lister(folder, ListOptions::default())?;
         let (mut things, mut is_there) = (vec![], false);
@@ -134,9 +139,9 @@ impl Folders for Dal {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && !folder.is_empty() => {
                     return self.asked(Err(error), folder).await;
                 }
+                Err(error) if folder.is_empty() => return Err(self.failed("listing", &error)),
                 Err(error) => return Err(self.failed(&format!("listing `{folder}`"), &error)),
             };
-            // A folder lists itself.
             is_there = true;
             let path = entry.path().trim_start_matches('/');
             let Some(name) = path.strip_prefix(folder) else {
@@ -150,7 +155,8 @@ impl Folders for Dal {
                 things.push(self.thing(own.to_owned(), entry.metadata()));
             }
         }
-        Ok(if is_there || folder.is_empty() { Asked::Found(things) } else { Asked::Gone })
+        // A folder of WebDAV lists itself; those of the others are nothing but what is in them.
+        Ok(if is_there || self.which != Kind::Webdav { Asked::Found(things) } else { Asked::Gone })
     }
 
     async fn look(&self, path: &str) -> Result<Asked<(Thing, Attributes)>, SourceError> {
@@ -160,15 +166,11 @@ impl Folders for Dal {
 
     async fn open(&self, path: &str, thing: &Thing, from: u64) -> Result<Asked<Content>, SourceError> {
         let mut options = ReaderOptions::default();
-        match self.tag {
-            Tag::Generation => {
-                options.if_version_match = thing.tag.split_once('-').map(|(version, _)| version.to_owned())
-            }
+        if self.which == Kind::Google {
+            options.if_version_match = thing.tag.split_once('-').map(|(version, _)| version.to_owned());
+        } else if !thing.tag.is_empty() && !thing.tag.starts_with("W/") {
             // One that is weak never matches.
-            Tag::Etag if !thing.tag.is_empty() && !thing.tag.starts_with("W/") => {
-                options.if_match = Some(format!("\"{}\"", thing.tag));
-            }
-            Tag::Etag => {}
+            options.if_match = Some(format!("\"{}\"", thing.tag));
         }
         let (arguments, _): (OpRead, OpReader) = options.into();
         let opened = match self.service.read(&self.context, path, arguments) {

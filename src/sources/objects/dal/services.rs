@@ -11,7 +11,7 @@ use opendal::{Buffer, Builder, HttpBody, HttpTransport, HttpTransporter, Operati
 use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::failure::Translator;
-use super::{Dal, Tag};
+use super::{Dal, Kind};
 use crate::config::ConfigError;
 use crate::domain::Secret;
 use crate::sources::SourceError;
@@ -58,7 +58,7 @@ pub(in crate::sources::objects) async fn google(
         }
         None => service = service.skip_signature(),
     }
-    reach(service, endpoint, Tag::Generation, place, hidden, idle)
+    reach(service, endpoint, Kind::Google, place, hidden, idle)
 }
 
 pub(in crate::sources::objects) async fn azure(
@@ -88,7 +88,7 @@ pub(in crate::sources::objects) async fn azure(
         }
         (None, None) => service = service.skip_signature(),
     }
-    reach(service, &endpoint, Tag::Etag, place, hidden, idle)
+    reach(service, &endpoint, Kind::Azure, place, hidden, idle)
 }
 
 pub(in crate::sources::objects) async fn webdav(
@@ -108,7 +108,7 @@ pub(in crate::sources::objects) async fn webdav(
         service = service.token(token.expose());
         hidden.push(token);
     }
-    reach(service, &config.endpoint, Tag::Etag, place, hidden, idle)
+    reach(service, &config.endpoint, Kind::Webdav, place, hidden, idle)
 }
 
 fn told(resolved: Result<Secret, ConfigError>, place: &str) -> Result<Secret, SourceError> {
@@ -122,7 +122,7 @@ fn told(resolved: Result<Secret, ConfigError>, place: &str) -> Result<Secret, So
 fn reach(
     service: impl Builder,
     endpoint: &str,
-    tag: Tag,
+    which: Kind,
     place: &str,
     hidden: Vec<Secret>,
     idle: Duration,
@@ -151,7 +151,7 @@ fn reach(
                     }),
             );
     let (context, service) = operator.into_parts();
-    Ok(Dal { context, service, place: place.to_owned(), translator, tag })
+    Ok(Dal { context, service, place: place.to_owned(), translator, which })
 }
 
 /// Google unpacks objects that are stored compressed, unless it is told that they are wanted as they are.

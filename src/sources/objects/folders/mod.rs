@@ -80,6 +80,10 @@ impl<T> Asked<T> {
 pub(super) trait Folders: Send + Sync {
     /// For people.
     fn place(&self) -> &str;
+    /// Why a path that is listed cannot be asked for.
+    fn cannot_ask(&self, _path: &str) -> Option<&'static str> {
+        None
+    }
     /// What is in a folder, in any order.
     async fn children(&self, folder: &str) -> Result<Asked<Vec<Thing>>, SourceError>;
     /// One thing itself, where it is a link not what it leads to.
@@ -120,6 +124,9 @@ impl<F: Folders + 'static> Store for FolderStore<F> {
         let key = which.key.as_str();
         if key.ends_with('/') {
             return Ok(Fetched::Denied("a folder that may not be read, or whose name is no text".to_owned()));
+        }
+        if let Some(why) = self.folders.cannot_ask(key) {
+            return Ok(Fetched::Denied(why.to_owned()));
         }
         let (thing, attributes) = match self.folders.look(key).await?.found() {
             Ok(found) => found,
