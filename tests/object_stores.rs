@@ -289,7 +289,6 @@ fn what_the_other_machine_does_not_let_be_read_is_said_and_the_rest_is_backed_up
     close(&home.join("closed"));
     close(&home.join("folder"));
     std::os::unix::fs::symlink("open", home.join("link")).unwrap();
-    let before = std::fs::metadata(home.join("closed")).unwrap();
     if rustix::process::geteuid().is_root() {
         let gaps = site.gaps();
         for name in ["closed", "folder/", "link"] {
@@ -299,7 +298,6 @@ fn what_the_other_machine_does_not_let_be_read_is_said_and_the_rest_is_backed_up
     } else {
         crate::support::postgres::not_tried("files that the server's account may not read are its own here");
     }
-    drop(before);
 }
 
 #[test]
@@ -309,19 +307,19 @@ fn a_file_that_changes_each_time_that_it_is_read_is_backed_up_and_marked_in_ever
         site.shop.put("quiet", b"quiet");
         site.shop.put("busy", &noise(3 << 20));
         site.shop.put("small and busy", b"x");
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let done = std::sync::atomic::AtomicBool::new(false);
         let gaps = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let append = |name: &str| std::fs::File::options().append(true).open(busy.join(name)).unwrap();
                 let (mut busy, mut small) = (append("busy"), append("small and busy"));
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     busy.write_all(b"more").unwrap();
                     small.write_all(b"more").unwrap();
                     std::thread::sleep(Duration::from_micros(200));
                 }
             });
             let gaps = site.gaps();
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
             gaps
         });
         assert!(gaps.contains("`busy`") && gaps.contains("changed while it was read"), "{gaps}");
@@ -492,7 +490,61 @@ fn a_server_that_is_down_is_told_and_nothing_is_committed() {
         check(shop);
     }
     if let Some(shop) = SftpShop::start() {
-        Site::new(SftpShop { port: 1, ..shop }).refused(&["Connection refused", "run again"]);
+        let mut site = Site::new(shop);
+        site.shop.put("kept", b"kept");
+        settle();
+        site.back_up();
+        site.shop.server.stop();
+        site.refused(&["Connection refused", "run again"]);
+        site.shop.server.resume();
+        assert_eq!(site.back_up(), 0);
+    }
+}
+
+/// Listens, and never says a word.
+#[test]
+fn a_server_that_says_nothing_is_given_up_after_a_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let tables = [
+        format!("[source.webdav]\nendpoint = \"http://127.0.0.1:{port}\""),
+        format!("[source.azblob]\naccount = \"a\"\ncontainer = \"c\"\nendpoint = \"http://127.0.0.1:{port}/a\""),
+        format!("[source.gcs]\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:{port}\""),
+        format!("[source.sftp]\nhost = \"127.0.0.1\"\nport = {port}"),
+    ];
+    std::thread::scope(|scope| {
+        for table in tables {
+            scope.spawn(move || {
+                let installation = Installation::new();
+                installation.add_target("shelf");
+                let job = format!("[source]\ntype = \"objects\"\nstall = \"1s\"\n{table}\n");
+                installation.write_job("job", &job);
+                installation.run(&["backup", "now"]).refuses(1, &["run again"]);
+            });
+        }
+    });
+}
+
+#[test]
+fn thousands_of_objects_are_listed_over_several_pages_and_only_what_changed_is_read() {
+    fn check(shop: impl Shop, count: usize) {
+        let site = Site::new(shop);
+        let key = |number: usize| format!("{:02}/object {number:05}", number % 9);
+        for number in 0..count {
+            site.shop.put(&key(number), format!("content of {number}").as_bytes());
+        }
+        settle();
+        assert_eq!(site.back_up(), count as u64);
+        assert_eq!(site.back_up(), 0);
+        site.shop.put(&key(7), b"CONTENT OF 7");
+        site.shop.remove(&key(count - 1));
+        settle();
+        assert_eq!(site.back_up(), 1);
+        site.assert_proven(count - 1);
+    }
+    check(FolderShop::start(), 2_300);
+    if let Some(shop) = AzureShop::start() {
+        check(shop, 1_100);
     }
 }
 

@@ -203,7 +203,7 @@ impl AzureShop {
         headers: &[(&str, &str)],
         content: &[u8],
     ) -> u16 {
-        let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let date = lifeboat::system::clock::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let mut all = vec![("x-ms-date", date.as_str()), ("x-ms-version", "2021-08-06")];
         all.extend(headers);
         all.sort_unstable();

@@ -136,7 +136,7 @@ mod tests {
 
     #[async_trait]
     impl Folders for Shown {
-        fn place(&self) -> &str {
+        fn place(&self) -> &'static str {
             "shown"
         }
 

@@ -370,7 +370,8 @@ fn attributes(content: &mut Bytes) -> Result<Stat, WireError> {
         stat.size = Some((u64::from(number(content)?) << 32) | u64::from(number(content)?));
     }
     if flags & 2 != 0 {
-        (number(content)?, number(content)?);
+        number(content)?;
+        number(content)?;
     }
     if flags & 4 != 0 {
         stat.mode = Some(number(content)?);
@@ -381,7 +382,8 @@ fn attributes(content: &mut Bytes) -> Result<Stat, WireError> {
     }
     if flags & 0x8000_0000 != 0 {
         for _ in 0..number(content)? {
-            (text(content)?, text(content)?);
+            text(content)?;
+            text(content)?;
         }
     }
     Ok(stat)
