@@ -187,6 +187,20 @@ fn a_bucket_of_google_comes_back_as_it_was_and_only_what_changed_is_read() {
     assert!(index.lines().all(whole), "{index}");
 }
 
+#[test]
+fn a_shared_access_signature_lets_in_until_it_has_expired() {
+    let Some(shop) = AzureShop::start() else { return };
+    let site = Site::new(AzureShop { secret: ("sas", shop.signature("2099-01-01T00:00:00Z")), ..shop });
+    site.shop.put("object", b"content");
+    assert_eq!(site.back_up(), 1);
+    site.assert_proven(1);
+    let expired = site.shop.signature("2020-01-01T00:00:00Z");
+    std::fs::write(site.installation.path("secret"), &expired).unwrap();
+    let ran = site.refused(&["azblob://", "when they expire"]);
+    assert!(!ran.all().contains(&expired), "{}", ran.all());
+    assert!(!ran.all().contains(expired.split_once("sig=").unwrap().1), "{}", ran.all());
+}
+
 /// Names that opendal's operator would change before it asks for them.
 #[test]
 fn keys_that_no_path_is_like_are_read_under_their_own_names() {
@@ -412,7 +426,7 @@ impl<S: Shop> Shop for Through<S> {
 fn wrong_keys_are_named_without_a_secret() {
     if let Some(shop) = AzureShop::start() {
         let wrong = "d3Jvbmcta2V5LXdyb25nLWtleS13cm9uZy1rZXk=";
-        let site = Site::new(AzureShop { key: wrong.to_owned(), ..shop });
+        let site = Site::new(AzureShop { secret: ("key", wrong.to_owned()), ..shop });
         let ran = site.refused(&["azblob://", "check the keys"]);
         assert!(!ran.all().contains(wrong), "{}", ran.all());
     }

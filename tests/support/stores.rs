@@ -178,7 +178,8 @@ pub(crate) struct AzureShop {
     pub(crate) _running: Guarded,
     pub(crate) _folder: tempfile::TempDir,
     pub(crate) port: u16,
-    pub(crate) key: String,
+    /// How the job names its secret, `key` or `sas`, and what it is.
+    pub(crate) secret: (&'static str, String),
     pub(crate) more: &'static str,
 }
 
@@ -189,9 +190,19 @@ impl AzureShop {
             command.args(["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]);
             command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
         })?;
-        let made = Self { _running: running, _folder: folder, port, key: AZURE_KEY.to_owned(), more: "" };
+        let made = Self { _running: running, _folder: folder, port, secret: ("key", AZURE_KEY.to_owned()), more: "" };
         assert_eq!(made.send("PUT", "copies", &[("restype", "container")], &[], &[]), 201);
         Some(made)
+    }
+
+    /// A signature that lets whoever has it list and read until then (service SAS, version 2019-12-12).
+    pub(crate) fn signature(&self, until: &str) -> String {
+        let version = "2019-12-12";
+        let place = format!("/blob/{AZURE_ACCOUNT}/copies");
+        let text = format!("rl\n\n{until}\n{place}\n\n\n\n{version}\nc\n\n\n\n\n\n");
+        let key = base64::engine::general_purpose::STANDARD.decode(AZURE_KEY).unwrap();
+        let signature = base64::engine::general_purpose::STANDARD.encode(hmac(&key, text.as_bytes()));
+        format!("sp=rl&se={}&sv={version}&sr=c&sig={}", encoded(until), encoded(&signature))
     }
 
     /// Sends a signed request (Shared Key, version 2021-08-06) and returns the status.
@@ -243,10 +254,10 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 
 impl Shop for AzureShop {
     fn table(&self) -> String {
+        let (secret, port, more) = (self.secret.0, self.port, self.more);
         format!(
-            "[source.azblob]\naccount = \"{AZURE_ACCOUNT}\"\ncontainer = \"copies\"\nkey = {{ file = \"secret\" }}\n\
-             endpoint = \"http://127.0.0.1:{}/{AZURE_ACCOUNT}\"\n{}\n",
-            self.port, self.more
+            "[source.azblob]\naccount = \"{AZURE_ACCOUNT}\"\ncontainer = \"copies\"\n{secret} = {{ file = \"secret\" }}\n\
+             endpoint = \"http://127.0.0.1:{port}/{AZURE_ACCOUNT}\"\n{more}\n"
         )
     }
 
@@ -265,7 +276,7 @@ impl Shop for AzureShop {
     }
 
     fn secrets(&self) -> Vec<(&'static str, String)> {
-        vec![("secret", self.key.clone())]
+        vec![("secret", self.secret.1.clone())]
     }
 }
 

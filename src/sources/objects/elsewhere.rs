@@ -172,6 +172,11 @@ impl Where {
         }
     }
 
+    /// Whether the store knows folders, and files with owners.
+    pub(super) fn has_folders(&self) -> bool {
+        matches!(self, Self::Webdav(_) | Self::Sftp(_) | Self::Fs(_))
+    }
+
     /// What the record calls the bucket.
     pub(super) fn bucket(&self, config: &ObjectsConfig) -> String {
         match self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::config::Settings;
+use super::elsewhere::Where;
 use super::origin::ObjectsOrigin;
 use super::record::ObjectsRecord;
 use super::restored::{RestoredBucket, RestoredFolder};
@@ -62,6 +63,15 @@ impl BucketSource {
         let config = &self.settings.config;
         let gap = |what: &str, why: &str| Gap { what: what.to_owned(), why: why.to_owned() };
         let mut gaps = vec![gap("locks and the bucket's own settings", "only objects are backed up")];
+        if !matches!(self.settings.store, Where::S3) {
+            let why = "of this store, only current objects are read";
+            gaps.push(gap("older versions, tags and access lists of objects", why));
+            if self.settings.store.has_folders() {
+                let why = "they are no objects; a source of type `files` keeps them";
+                gaps.push(gap("owners, permissions, links and empty folders", why));
+            }
+            return gaps;
+        }
         for (asked, what, why) in [
             (config.versions, "older versions of objects", "the job does not ask for them (`versions = true`)"),
             (config.access_lists, "access lists of objects", "the job does not ask for them (`access_lists = true`)"),
