@@ -563,6 +563,24 @@ fn thousands_of_objects_are_listed_over_several_pages_and_only_what_changed_is_r
 }
 
 #[test]
+fn the_jobs_of_the_guide_are_jobs() {
+    let guide = include_str!("../docs/how-to/files-and-objects.md");
+    let jobs: Vec<&str> = guide
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .filter(|job| job.contains("\"objects\""))
+        .collect();
+    assert_eq!(jobs.len(), 6);
+    for job in jobs {
+        let installation = Installation::new();
+        installation.add_target("shelf");
+        installation.write_job("job", job);
+        installation.ok(&["config", "check"]);
+    }
+}
+
+#[test]
 fn a_job_names_one_store_and_what_that_store_has() {
     let check = |source: &str, words: &[&str]| {
         let installation = Installation::new();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::Mutex;
 
@@ -181,8 +180,10 @@ impl Folders for SftpFolder {
     async fn children(&self, folder: &str) -> Result<Asked<Vec<Thing>>, SourceError> {
         let path = &self.whole(folder);
         let listed = self.ask(|session| async move { session.list(path).await }).await?;
-        let named = |(name, stat): &(Bytes, Stat)| thing(String::from_utf8_lossy(name).into_owned(), stat);
-        Ok(listed.map(|found| found.iter().map(named).collect()))
+        let text =
+            |name| String::from_utf8(name).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        let named = |(name, stat): (Vec<u8>, Stat)| thing(text(name), &stat);
+        Ok(listed.map(|found| found.into_iter().map(named).collect()))
     }
 
     async fn look(&self, path: &str) -> Result<Asked<(Thing, Attributes)>, SourceError> {
@@ -191,9 +192,9 @@ impl Folders for SftpFolder {
         Ok(found.map(|stat| (thing(path.to_owned(), &stat), Attributes::default())))
     }
 
-    async fn open(&self, path: &str, _thing: &Thing, from: u64) -> Result<Asked<Content>, SourceError> {
+    async fn open(&self, path: &str, thing: &Thing, from: u64) -> Result<Asked<Content>, SourceError> {
         let whole = &self.whole(path);
-        let opened = self.ask(|session| async move { session.open(whole, from).await }).await?;
+        let opened = self.ask(|session| async move { session.open(whole, from, thing.size).await }).await?;
         Ok(opened.map(|reading| {
             let content = futures::stream::unfold(Some(reading), |reading| async move {
                 let mut reading = reading?;

@@ -189,7 +189,7 @@ impl Session {
     }
 
     /// Everything in a folder but itself and the one above.
-    pub(super) async fn list(&self, path: &[u8]) -> Result<Vec<(Bytes, Stat)>, WireError> {
+    pub(super) async fn list(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>, WireError> {
         let handle = text(&mut self.request(kind::OPENDIR, kind::HANDLE, path).await?)?;
         let mut found = vec![];
         let ended = loop {
@@ -203,7 +203,8 @@ impl Session {
                 text(&mut page)?;
                 let stat = attributes(&mut page)?;
                 if !matches!(&name[..], b"." | b"..") {
-                    found.push((name, stat));
+                    // A piece of the packet would hold all of it.
+                    found.push((name.to_vec(), stat));
                 }
             }
         };
@@ -211,7 +212,8 @@ impl Session {
         ended.map(|()| found)
     }
 
-    pub(super) async fn open(self: &Arc<Self>, path: &[u8], from: u64) -> Result<Reading, WireError> {
+    /// Reads a file from a byte on. Up to `size` pieces are asked for ahead; behind that one by one, until it ends.
+    pub(super) async fn open(self: &Arc<Self>, path: &[u8], from: u64, size: u64) -> Result<Reading, WireError> {
         let pending = self.ask(kind::OPEN, |packet| {
             put(packet, path);
             packet.put_u32(READ_ONLY);
@@ -219,7 +221,15 @@ impl Session {
         });
         let mut answer = expect(kind::HANDLE, self.answer(pending.await?).await?)?;
         let handle = text(&mut answer)?;
-        Ok(Reading { session: Arc::clone(self), handle, at: from, asked: from, ahead: VecDeque::new(), ended: false })
+        Ok(Reading {
+            session: Arc::clone(self),
+            handle,
+            at: from,
+            asked: from,
+            size,
+            ahead: VecDeque::new(),
+            ended: false,
+        })
     }
 
     async fn close(&self, handle: &[u8]) -> Result<(), WireError> {
@@ -239,6 +249,7 @@ pub(super) struct Reading {
     handle: Bytes,
     at: u64,
     asked: u64,
+    size: u64,
     ahead: VecDeque<Pending>,
     ended: bool,
 }
@@ -249,7 +260,7 @@ impl Reading {
         if self.ended {
             return Ok(None);
         }
-        while self.ahead.len() < WINDOW {
+        while self.ahead.is_empty() || (self.ahead.len() < WINDOW && self.asked < self.size) {
             let (handle, at) = (&self.handle, self.asked);
             let pending = self.session.ask(kind::READ, |packet| {
                 put(packet, handle);
