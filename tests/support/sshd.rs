@@ -97,6 +97,13 @@ impl Sshd {
         self.client.path().join("known_hosts")
     }
 
+    /// Known at another port, too: of something in between.
+    pub(crate) fn known_at(&self, port: u16) {
+        let hosts = std::fs::read_to_string(self.known_hosts()).unwrap();
+        let (_, key) = hosts.split_once(' ').unwrap();
+        std::fs::write(self.known_hosts(), format!("{hosts}[127.0.0.1]:{port} {key}")).unwrap();
+    }
+
     /// A folder for what it serves. The account that it runs as may read it, not write.
     pub(crate) fn home(&self) -> PathBuf {
         self.root.path().join("home")

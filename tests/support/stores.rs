@@ -196,7 +196,7 @@ impl AzureShop {
     }
 
     /// A signature that lets whoever has it list and read until then (service SAS, version 2019-12-12).
-    pub(crate) fn signature(&self, until: &str) -> String {
+    pub(crate) fn signature(until: &str) -> String {
         let version = "2019-12-12";
         let place = format!("/blob/{AZURE_ACCOUNT}/copies");
         let text = format!("rl\n\n{until}\n{place}\n\n\n\n{version}\nc\n\n\n\n\n\n");

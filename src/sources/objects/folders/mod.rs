@@ -5,6 +5,7 @@
 //! not be read are listed, so that the report can name them, and denied. Memory: the entries of one folder for each level.
 
 mod local;
+mod packet;
 mod sftp;
 mod walk;
 mod wire;
@@ -166,5 +167,91 @@ impl<F: Folders + 'static> Store for FolderStore<F> {
         // What was denied before is among the gaps already.
         Ok(!which.key.ends_with('/')
             && matches!(self.folders.look(&which.key).await?, Asked::Found((thing, _)) if thing.kind == ThingKind::File))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    /// A store of one file, which is each time what comes next.
+    struct Next(std::sync::Mutex<Vec<Asked<Thing>>>);
+
+    impl Next {
+        fn take(&self) -> Asked<Thing> {
+            self.0.lock().unwrap().pop().unwrap_or(Asked::Gone)
+        }
+    }
+
+    #[async_trait]
+    impl Folders for Next {
+        fn place(&self) -> &'static str {
+            "next"
+        }
+
+        async fn children(&self, _folder: &str) -> Result<Asked<Vec<Thing>>, SourceError> {
+            Ok(self.take().map(|thing| vec![thing]))
+        }
+
+        async fn look(&self, _path: &str) -> Result<Asked<(Thing, Attributes)>, SourceError> {
+            Ok(self.take().map(|thing| (thing, Attributes::default())))
+        }
+
+        async fn open(&self, _path: &str, _thing: &Thing, _from: u64) -> Result<Asked<Content>, SourceError> {
+            Ok(self.take().map(|_| futures::stream::empty().boxed()))
+        }
+    }
+
+    fn wait<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    fn file(size: u64, tag: &str) -> Thing {
+        Thing { name: "file".to_owned(), kind: ThingKind::File, size, tag: tag.to_owned(), time: None }
+    }
+
+    /// What `get` makes of a key, whose store looks so, and then opens so.
+    fn got(key: &str, tag: Option<&str>, look: Asked<Thing>, open: Asked<Thing>) -> String {
+        let store = FolderStore::new(Next(std::sync::Mutex::new(vec![open, look])), "");
+        let which = Which { key: key.to_owned(), version: None };
+        match wait(store.get(&which, tag, 0)).unwrap() {
+            Fetched::Found(body) => format!("found {}", body.tag.unwrap_or_default()),
+            Fetched::Vanished => "vanished".to_owned(),
+            Fetched::Changed => "changed".to_owned(),
+            Fetched::Denied(why) => why,
+        }
+    }
+
+    #[test]
+    fn a_file_that_goes_or_changes_between_listing_and_reading_is_told_apart() {
+        let found = |size, tag| Asked::Found(file(size, tag));
+        let folder = Asked::Found(Thing { kind: ThingKind::Folder, ..file(0, "") });
+        assert_eq!(got("file", None, found(1, ""), found(1, "")), "found 1  ");
+        assert_eq!(got("file", Some("a"), found(1, "a"), found(1, "a")), "found a");
+        assert_eq!(got("file", Some("a"), found(1, "b"), found(1, "b")), "changed");
+        assert_eq!(got("file", Some("1  "), found(1, ""), found(1, "")), "found 1  ");
+        assert_eq!(got("file", Some("1  "), found(2, ""), found(2, "")), "changed");
+        assert_eq!(got("file", None, Asked::Gone, Asked::Gone), "vanished");
+        assert_eq!(got("file", None, found(1, ""), Asked::Gone), "vanished");
+        assert_eq!(got("file", None, found(1, ""), Asked::Changed), "changed");
+        assert_eq!(got("file", None, found(1, ""), Asked::Denied), "permission denied");
+        assert_eq!(got("file", None, folder, Asked::Gone), "it is a link or a device, not a file");
+        assert_eq!(got("no \u{fffd}", None, Asked::Gone, Asked::Gone), "its name is no text");
+    }
+
+    #[test]
+    fn what_was_sent_is_still_there_only_if_nothing_about_it_changed() {
+        let still = |tag: &str, found: Asked<Thing>| {
+            let store = FolderStore::new(Next(std::sync::Mutex::new(vec![found])), "");
+            let which = Which { key: "file".to_owned(), version: None };
+            wait(store.is_still(&which, Some(tag))).unwrap()
+        };
+        assert!(still("1  ", Asked::Found(file(1, ""))));
+        assert!(!still("1  ", Asked::Found(file(2, ""))));
+        assert!(still("a", Asked::Found(file(1, "a"))));
+        assert!(!still("a", Asked::Found(file(1, "b"))));
+        assert!(!still("1  ", Asked::Gone));
     }
 }

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use tokio::sync::Mutex;
 
-use super::wire::{NO_SUCH_FILE, PERMISSION_DENIED, Session, Stat, WireError};
+use super::packet::{NO_SUCH_FILE, PERMISSION_DENIED, Stat, WireError};
+use super::wire::Session;
 use super::{Asked, Content, Folders, Thing, ThingKind};
 use crate::sources::SourceError;
 use crate::sources::objects::attributes::Attributes;

@@ -1,7 +1,7 @@
 //! As much of SFTP 3 (draft-ietf-secsh-filexfer-02) as reading takes, over the standard streams of an `ssh` of ours.
 //!
 //! It knows no request that writes. Requests carry numbers and may be under way together; a reader of answers hands each to whoever
-//! waits for it. Memory: one packet of at most [`PACKET_BYTES_MAX`]; for each open file [`WINDOW`] pieces of [`PIECE_BYTES`].
+//! waits for it. Memory: one [packet](super::packet); for each open file [`WINDOW`] pieces of [`PIECE_BYTES`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,62 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::packet::{END_OF_FILE, READ_ONLY, Stat, WireError, attributes, expect, kind, number, packet, put, text};
 use crate::system::process::{Program, Running, StdinKind};
 
-/// What OpenSSH sends at most.
-const PACKET_BYTES_MAX: usize = 256 << 10;
 /// What every server sends at once.
 const PIECE_BYTES: u32 = 32 << 10;
 /// Pieces of a file that are asked for ahead.
 const WINDOW: usize = 16;
-
-/// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum WireError {
-    /// The server said so, with a code of the protocol.
-    Refused(u32, String),
-    /// Nothing more comes over this connection.
-    Broken(String),
-}
-
-pub(super) const NO_SUCH_FILE: u32 = 2;
-pub(super) const PERMISSION_DENIED: u32 = 3;
-const END_OF_FILE: u32 = 1;
-const READ_ONLY: u32 = 1;
-
-/// The kinds of packets.
-mod kind {
-    pub(super) const INIT: u8 = 1;
-    pub(super) const VERSION: u8 = 2;
-    pub(super) const OPEN: u8 = 3;
-    pub(super) const CLOSE: u8 = 4;
-    pub(super) const READ: u8 = 5;
-    pub(super) const LSTAT: u8 = 7;
-    pub(super) const OPENDIR: u8 = 11;
-    pub(super) const READDIR: u8 = 12;
-    pub(super) const REALPATH: u8 = 16;
-    pub(super) const STAT: u8 = 17;
-    pub(super) const STATUS: u8 = 101;
-    pub(super) const HANDLE: u8 = 102;
-    pub(super) const DATA: u8 = 103;
-    pub(super) const NAME: u8 = 104;
-    pub(super) const ATTRS: u8 = 105;
-}
-
-/// What the server tells about a file, as far as it does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) size: Option<u64>,
-    /// Type and permissions as `st_mode` has them.
-    pub(super) mode: Option<u32>,
-    /// Seconds.
-    pub(super) modified: Option<u32>,
-}
 
 type Waiting = Arc<Mutex<Option<HashMap<u32, oneshot::Sender<(u8, Bytes)>>>>>;
 
@@ -331,17 +287,6 @@ async fn hand_out(mut output: ChildStdout, waiting: Waiting) {
     *waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-async fn packet(output: &mut ChildStdout) -> std::io::Result<Bytes> {
-    let length = output.read_u32().await? as usize;
-    if length > PACKET_BYTES_MAX {
-        // What is no packet at all is often what a shell says at login.
-        return Err(std::io::Error::other("what came is not SFTP; does a shell print something at login?"));
-    }
-    let mut packet = vec![0; length];
-    output.read_exact(&mut packet).await?;
-    Ok(packet.into())
-}
-
 async fn last_words(running: &mut Running, otherwise: &str) -> String {
     let Ok(ended) = tokio::time::timeout(Duration::from_secs(5), running.finish()).await else {
         return otherwise.to_owned();
@@ -349,80 +294,5 @@ async fn last_words(running: &mut Running, otherwise: &str) -> String {
     match ended {
         Err(crate::system::process::ProcessError::Failed { stderr, .. }) if !stderr.is_empty() => stderr,
         _ => otherwise.to_owned(),
-    }
-}
-
-fn put(packet: &mut BytesMut, text: &[u8]) {
-    packet.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
-    packet.put_slice(text);
-}
-
-fn expect(expected: u8, (kind, content): (u8, Bytes)) -> Result<Bytes, WireError> {
-    if kind == expected { Ok(content) } else { Err(nonsense()) }
-}
-
-fn nonsense() -> WireError {
-    WireError::Broken("the server's answer does not read".to_owned())
-}
-
-fn number(content: &mut Bytes) -> Result<u32, WireError> {
-    if content.len() >= 4 { Ok(content.get_u32()) } else { Err(nonsense()) }
-}
-
-fn text(content: &mut Bytes) -> Result<Bytes, WireError> {
-    let length = number(content)? as usize;
-    if content.len() >= length { Ok(content.split_to(length)) } else { Err(nonsense()) }
-}
-
-fn attributes(content: &mut Bytes) -> Result<Stat, WireError> {
-    let flags = number(content)?;
-    let mut stat = Stat::default();
-    if flags & 1 != 0 {
-        stat.size = Some((u64::from(number(content)?) << 32) | u64::from(number(content)?));
-    }
-    if flags & 2 != 0 {
-        number(content)?;
-        number(content)?;
-    }
-    if flags & 4 != 0 {
-        stat.mode = Some(number(content)?);
-    }
-    if flags & 8 != 0 {
-        number(content)?;
-        stat.modified = Some(number(content)?);
-    }
-    if flags & 0x8000_0000 != 0 {
-        for _ in 0..number(content)? {
-            text(content)?;
-            text(content)?;
-        }
-    }
-    Ok(stat)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_are_read_whichever_are_there_and_nothing_is_read_behind_the_end() {
-        let mut bytes = BytesMut::new();
-        bytes.put_u32(0x8000_000f);
-        bytes.put_u64(5 << 32);
-        bytes.put_slice(&[0; 8]);
-        bytes.put_u32(0o100_644);
-        bytes.put_u32(1);
-        bytes.put_u32(2);
-        bytes.put_u32(1);
-        put(&mut bytes, b"name");
-        put(&mut bytes, b"value");
-        let whole = bytes.freeze();
-        let expected = Stat { size: Some(5 << 32), mode: Some(0o100_644), modified: Some(2) };
-        assert_eq!(attributes(&mut whole.clone()), Ok(expected));
-        for cut in 0..whole.len() {
-            assert_eq!(attributes(&mut whole.slice(..cut)), Err(nonsense()), "{cut}");
-        }
-        assert_eq!(attributes(&mut Bytes::from_static(&[0; 4])), Ok(Stat::default()));
-        assert_eq!(text(&mut Bytes::from_static(&[255, 255, 255, 255, 1])), Err(nonsense()));
     }
 }
