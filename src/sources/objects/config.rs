@@ -156,9 +156,15 @@ impl Settings {
             stall: None,
             connections: None,
             full_read: true,
+            gcs: None,
+            azblob: None,
+            webdav: None,
+            sftp: None,
+            fs: None,
         };
         Self {
             config,
+            store: Where::S3,
             include: Patterns::default(),
             exclude: Patterns::default(),
             connections: CONNECTIONS,
@@ -168,6 +174,10 @@ impl Settings {
 
     /// Which bucket it is, wherever it is reached.
     pub(super) fn identity(&self) -> String {
+        if !matches!(self.store, Where::S3) {
+            // No restore goes there.
+            return self.place();
+        }
         bucket_identity(self.config.endpoint.as_deref(), self.config.region.as_deref(), &self.config.bucket)
     }
 
