@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod faults;
+mod forge;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
