@@ -23,8 +23,8 @@ demo: deps ## See it work: two targets, two backups, restores, proofs, a caught 
 # Nextest runs each test in a process of its own and notices what is left running; plain `cargo test` does where it is missing.
 test: deps ## Run every test, against real servers that the tests start themselves
 	@majors=$$(scripts/postgres-majors.sh) || true; releases=$$(scripts/redis-versions.sh) || true; \
-	lfs=$$(scripts/lfs-server.sh) || true; \
-	set -a; eval "$$majors"; eval "$$releases"; eval "$$lfs"; set +a; \
+	lfs=$$(scripts/lfs-server.sh) || true; stores=$$(scripts/store-servers.sh) || true; \
+	set -a; eval "$$majors"; eval "$$releases"; eval "$$lfs"; eval "$$stores"; set +a; \
 	export INSTA_UPDATE=$${INSTA_UPDATE:-no}; \
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --profile $(NEXTEST_PROFILE); \

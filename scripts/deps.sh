@@ -40,6 +40,7 @@ need "postgresql-contrib" has_contrib
 need "redis-server" command -v redis-server
 need "age" command -v age
 need "git" command -v git
+need "openssh-client" command -v ssh
 need "git-lfs" git lfs version
 need "pgbouncer" has_pgbouncer
 need "zstd" command -v zstd

@@ -15,4 +15,5 @@ pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod small_disk;
 pub(crate) mod soundness;
+pub(crate) mod sshd;
 pub(crate) mod tree;

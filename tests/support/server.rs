@@ -26,7 +26,21 @@ pub(crate) struct Guarded {
 impl Guarded {
     /// Starts what `server` adds to the command line, and waits until it is `ready`. `signal` ends it: `QUIT`.
     pub(crate) fn start(signal: &str, log: &Path, server: impl FnOnce(&mut Command), ready: impl Fn() -> bool) -> Self {
-        let mut command = as_server(Path::new("sh"));
+        Self::run(as_server(Path::new("sh")), signal, log, server, ready)
+    }
+
+    /// The same as whoever runs the tests, for servers that do not mind root.
+    pub(crate) fn start_as_caller(log: &Path, server: impl FnOnce(&mut Command), ready: impl Fn() -> bool) -> Self {
+        Self::run(plain(Path::new("sh")), "KILL", log, server, ready)
+    }
+
+    fn run(
+        mut command: Command,
+        signal: &str,
+        log: &Path,
+        server: impl FnOnce(&mut Command),
+        ready: impl Fn() -> bool,
+    ) -> Self {
         command.args(["-c", GUARD, "guard"]).env("LOG", log).env("SIGNAL", signal);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         server(&mut command);
