@@ -11,7 +11,7 @@ use crate::support::certificates::certificates;
 use crate::support::installation::{Outcome, finish};
 use crate::support::outcome::contents;
 use crate::support::postgres::not_tried;
-use crate::support::server::plain;
+use crate::support::server::{plain, running};
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own settings come from the environment")]
 fn packages() -> Option<PathBuf> {
@@ -26,13 +26,13 @@ fn a_server_of_large_objects_is_here_where_that_is_required() {
 }
 
 /// A forge with one repository, `acme/app`, and a job for it.
-struct Forge {
+pub(super) struct Forge {
     server: Child,
     site: Site,
     root: PathBuf,
     /// As the job names it.
-    url: String,
-    token: String,
+    pub(super) url: String,
+    pub(super) token: String,
     /// Lets in to the repository, and not to its large objects.
     half_token: String,
 }
@@ -44,12 +44,12 @@ impl Drop for Forge {
     }
 }
 
-const ONE: &[u8] = b"large content";
-const OTHER: &[u8] = b"another large content";
+pub(super) const ONE: &[u8] = b"large content";
+pub(super) const OTHER: &[u8] = b"another large content";
 
 impl Forge {
     /// `None` where there is no server to be had, which is said. With `tls` it has that certificate and key.
-    fn start(tls: Option<&Path>) -> Option<Self> {
+    pub(super) fn start(tls: Option<&Path>) -> Option<Self> {
         let Some(packages) = packages() else {
             not_tried("no LIFEBOAT_TEST_LFS_SERVER here; scripts/lfs-server.sh says why");
             return None;
@@ -222,7 +222,7 @@ fn a_server_that_is_silent_about_large_objects_is_given_up() {
     let gaps = forge.gaps(&forge.token);
     assert!(gaps.contains("stall_timeout"), "{gaps}");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    assert_eq!(running_below(forge.site.installation.root(), "git-lfs"), Vec::<String>::new());
+    assert_eq!(running(forge.site.installation.state().to_str().unwrap()), Vec::<String>::new());
     std::fs::remove_file(forge.root.join("silent")).unwrap();
     assert_eq!(forge.gaps(&forge.token), "[]");
     forge.site.proven();
@@ -259,12 +259,4 @@ fn a_repository_that_names_another_server_for_its_large_objects_leads_the_token_
     let heard = listening.join().unwrap();
     assert!(!heard.is_empty(), "nobody asked there: {gaps}");
     assert!(!heard.iter().any(|head| head.to_lowercase().contains("authorization")), "{heard:?}");
-}
-
-/// Command lines of what runs, with this word, and was started in the folder.
-fn running_below(folder: &Path, word: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(word) && line.contains(folder.to_str().unwrap())).collect()
 }

@@ -62,7 +62,7 @@ impl Git {
         Ok(Self {
             home,
             cancel,
-            ssh: "ssh -oBatchMode=yes".to_owned(),
+            ssh: "ssh -oBatchMode=yes -oStrictHostKeyChecking=yes".to_owned(),
             token: None,
             token_user: String::new(),
             tls_ca: None,
