@@ -59,6 +59,7 @@ fn the_demo_proves_every_kind_of_source_catches_what_is_damaged_and_leaves_nothi
     for job in ["social", "queue", "media", "etc"] {
         assert!(report.contains(job), "{job} is not in the report");
     }
+    assert_eq!(report.matches("materialised views").count(), 1, "said of other kinds than Postgres");
     // What it wrote is an installation like any other.
     let mut again = plain(Path::new(env!("CARGO_BIN_EXE_lifeboat")));
     again.args(["-c", "shown/lifeboat.toml", "restore", "media", "--from", "laptop", "--to", "out"]);
