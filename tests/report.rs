@@ -51,6 +51,7 @@ fn evidence() -> Evidence {
             actual: "2 h old".into(),
             held: true,
         }],
+        undecided: vec![],
     }
 }
 

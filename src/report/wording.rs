@@ -128,8 +128,13 @@ pub(super) fn reason_text(reason: &Reason) -> String {
         Reason::NothingCompared => "there was nothing to compare".to_owned(),
         Reason::Scratch { message } => format!("the scratch instance broke: {message}"),
         Reason::BytesOnly { bytes } => bytes_only(*bytes),
+        Reason::Undecided { differences } => undecided(differences),
         Reason::NotTested => "never restored from this target".to_owned(),
     }
+}
+
+fn undecided(differences: &[String]) -> String {
+    format!("what differs shows nothing either way, and all else is equal: {}", differences.join("; "))
 }
 
 fn bytes_only(bytes: u64) -> String {
