@@ -39,7 +39,7 @@ REQ
     download_wheels 3.11 manylinux2014_x86_64 || return 1
     for wheel in "$work"/*.whl; do
         # What two of them hold in a compiled form, they also hold as Python: any release of it runs them.
-        python3 -m zipfile -e "$wheel" "$work/unpacked"
+        python3 -m zipfile -e "$wheel" "$work/unpacked" || return 1
     done
     PYTHONPATH=$work/unpacked python3 -c 'import giftless.app, giftless.auth.jwt' >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
     keep "$work/unpacked" "$1"
