@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 # The demo builds like the tests, so that the second of the two commands finds its dependencies built.
 DEMO_PROFILE ?= dev
+DEMO_BUILT = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(DEMO_PROFILE)),debug,$(DEMO_PROFILE))
 NEXTEST_PROFILE ?= default
 
 help: ## List these targets
@@ -18,13 +19,14 @@ build: deps ## Build lifeboat, optimised, into target/release
 	cargo build --locked --release
 
 demo: deps ## See it work: two targets, two backups, restores, proofs, a caught corruption
-	cargo run --locked --quiet --profile $(DEMO_PROFILE) -- demo
+	cargo build --locked --quiet --profile $(DEMO_PROFILE) --bin lifeboat --example s3_server
+	$(DEMO_BUILT)/lifeboat demo --s3-server $(DEMO_BUILT)/examples/s3_server
 
 # Nextest runs each test in a process of its own and notices what is left running; plain `cargo test` does where it is missing.
 test: deps ## Run every test, against real servers that the tests start themselves
 	@majors=$$(scripts/postgres-majors.sh) || true; releases=$$(scripts/redis-versions.sh) || true; \
-	moto=$$(scripts/moto.sh) || true; stores=$$(scripts/store-servers.sh) || true; \
-	set -a; eval "$$majors"; eval "$$releases"; eval "$$moto"; eval "$$stores"; set +a; \
+	moto=$$(scripts/moto.sh) || true; stores=$$(scripts/store-servers.sh) || true; lfs=$$(scripts/lfs-server.sh) || true; \
+	set -a; eval "$$majors"; eval "$$releases"; eval "$$moto"; eval "$$stores"; eval "$$lfs"; set +a; \
 	export INSTA_UPDATE=$${INSTA_UPDATE:-no}; \
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --profile $(NEXTEST_PROFILE); \

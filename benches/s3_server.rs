@@ -1,6 +1,7 @@
-//! An S3 server for the bench: serves the folders in a folder as buckets on a loopback port, which it prints, until its input ends.
+//! An S3 server for the bench and the demo: serves the folders in a folder as buckets on a loopback port, which it prints, until its
+//! input ends.
 //!
-//! `s3_server FOLDER KEY SECRET`
+//! `s3_server FOLDER KEY SECRET`; without the last, the secret is what the environment says as `S3_SECRET`.
 
 use std::path::PathBuf;
 
@@ -15,8 +16,9 @@ type Failure = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().ok_or("s3_server FOLDER KEY SECRET");
-    let (folder, key, secret) = (PathBuf::from(next()?), next()?, next()?);
+    let mut next = || arguments.next().ok_or("s3_server FOLDER KEY [SECRET]");
+    let (folder, key) = (PathBuf::from(next()?), next()?);
+    let secret = next().map_or_else(|_| environment("S3_SECRET"), Ok)?;
     let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).map_err(|error| format!("{error:?}"))?);
     service.set_auth(SimpleAuth::from_single(key, secret));
     let service = service.build();
@@ -43,4 +45,9 @@ async fn main() -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "whoever started it waits for the address")]
 fn print(address: &str) {
     println!("{address}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program of its own")]
+fn environment(name: &str) -> Result<String, std::env::VarError> {
+    std::env::var(name)
 }

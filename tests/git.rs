@@ -3,6 +3,8 @@
 mod access;
 mod changes;
 mod faults;
+mod forge;
+mod ssh;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

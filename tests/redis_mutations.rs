@@ -64,12 +64,12 @@ const MUTATIONS: [(&str, &str, &str); 44] = [
 ];
 
 /// Everything goes, and is loaded again as it was the first time.
-async fn reset(loaded: &Loaded) {
+pub(crate) async fn reset(loaded: &Loaded) {
     cli(loaded, "REPLICAOF NO ONE\nFLUSHALL\nFUNCTION FLUSH\nREPLICAOF 127.0.0.1 0");
     assert_eq!(loaded.load().await.warnings, Vec::<String>::new());
 }
 
-fn cli(loaded: &Loaded, lines: &str) {
+pub(crate) fn cli(loaded: &Loaded, lines: &str) {
     let url = loaded.lease.place("").url;
     let mut command = plain(std::path::Path::new("sh"));
     command.args(["-c", "printf '%s\\n' \"$1\" | redis-cli -e -s \"$2\"", "sh", lines]);

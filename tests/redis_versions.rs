@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lifeboat::domain::Fingerprint;
+use lifeboat::domain::verdict::Reason;
+use lifeboat::domain::{Fingerprint, Verdict};
 
 use crate::redis_dump::{dump, groups};
+use crate::redis_mutations::{cli, reset};
 use crate::support::installation::Installation;
+use crate::support::loaded::Loaded;
 use crate::support::postgres::not_tried;
 use crate::support::redis::TestRedis;
 use crate::support::redis_data::{self, Feature};
@@ -224,4 +227,69 @@ async fn what_an_older_release_wrote_is_restored_into_every_newer_one() {
             assert_eq!(prints(&other).await, expected, "{}", release.named);
         }
     }
+}
+
+/// With FalkorDB, whose graphs are of the type `graphdata`.
+fn with_graphs() -> Option<(TestRedis, Installation)> {
+    let Some(folder) = REDIS_8_6.folder() else {
+        not_tried("no LIFEBOAT_TEST_REDIS_8_6 here; scripts/redis-versions.sh says why");
+        return None;
+    };
+    let module = folder.join("falkordb.so");
+    let server = TestRedis::start_in_with(&folder.join("redis-server"), &[&format!("loadmodule {}", module.display())]);
+    server.feed("SET text value\nVADD vectors VALUES 2 1 0 one\n");
+    for graph in ["one", "two"] {
+        let query = "UNWIND range(1, 50) AS n CREATE (a:P {n: n, text: 'x' + n})-[:K {w: n}]->(b:Q {m: n * 2})";
+        server.cli(&["GRAPH.QUERY", graph, query]);
+        server.cli(&["GRAPH.QUERY", graph, "MATCH (a:P) WHERE a.n % 7 = 0 DELETE a"]);
+        server.cli(&["GRAPH.QUERY", graph, "CREATE INDEX FOR (a:P) ON (a.n)"]);
+    }
+    server.cli(&["PEXPIREAT", "two", "4102444800000"]);
+    let scratch = format!("[scratch.redis]\nprograms = [{folder:?}]\nmodules = [{module:?}]\n");
+    let lifeboat = Installation::of_kind("redis", &format!("url = {:?}", server.url()), &scratch);
+    Some((server, lifeboat))
+}
+
+#[test]
+fn what_a_module_saves_otherwise_than_it_was_loaded_is_unproven_and_named() {
+    let Some((_server, lifeboat)) = with_graphs() else { return };
+    lifeboat.ok(&["backup", "now"]).says(&["modules graph", "a restore test proves nothing"]);
+    let ran = lifeboat.expect(5, &["restore-test"]);
+    let ran = ran.says(&["UNPROVEN", "db0/module-values", "graphdata", "changed: `", "`one`", "`two`"]);
+    assert!(!ran.all().contains("db0/module-keys"), "{}", ran.all());
+    lifeboat.assert_no_scratch();
+    let report = lifeboat.run(&["report", "--format", "md"]);
+    assert!(report.stdout.contains("graphdata"), "{}", report.all());
+}
+
+/// That values differ which prove nothing hides no other difference, of the same keys neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_else_differs_beside_values_of_modules_fails_and_is_named() {
+    let Some((_server, lifeboat)) = with_graphs() else { return };
+    let loaded = Loaded::new(lifeboat).await;
+    for (change, group, named) in [
+        ("DEL two", "db0/module-keys", "missing: `two`"),
+        ("PERSIST two", "db0/module-keys", "changed: `two`"),
+        ("PEXPIREAT one 4102444800000", "db0/module-keys", "changed: `one`"),
+        ("RENAME one three", "db0/module-keys", "missing: `one`; extra: `three`"),
+        ("GRAPH.QUERY more \"CREATE (a:P)\"", "db0/module-keys", "extra: `more`"),
+        ("MOVE one 1", "db1/module-keys", "extra: `one`"),
+        ("DEL one two", "db0/module-keys", "missing"),
+        ("DEL one two", "db0/module-values", "missing"),
+        ("VSETATTR vectors one \"{}\"", "db0/module", "changed: `vectors`"),
+        ("SET text other", "db0/string", "changed: `text`"),
+    ] {
+        cli(&loaded, change);
+        match loaded.compare().await {
+            Verdict::Failed { mismatches, .. } => {
+                let told = mismatches.iter().any(|it| it.what == group && it.difference.contains(named));
+                assert!(told, "{change}: `{group}` and `{named}` are not in {mismatches:#?}");
+            }
+            verdict => panic!("{change}: {verdict:#?}"),
+        }
+        reset(&loaded).await;
+    }
+    let verdict = loaded.compare().await;
+    assert!(matches!(verdict, Verdict::Unproven { reason: Reason::Undecided { .. } }), "{verdict:#?}");
+    loaded.lease.release().await.unwrap();
 }

@@ -52,6 +52,7 @@ fn evidence() -> Evidence {
             held: true,
         }],
         sampled: None,
+        undecided: vec![],
     }
 }
 

@@ -158,11 +158,16 @@ pub struct InitArgs {
 /// Show the whole circle on this machine: back up, restore, prove, and catch a damaged copy
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-Starts a Postgres server of its own with made-up data, and stops it again. Touches nothing outside its folder.")]
+Starts servers of its own with made-up data, and stops them again. Touches nothing outside its folder.
+
+Lifeboat holds no S3 server. `make demo` builds the one of this repository (`cargo build --example s3_server`) and names it.")]
 pub struct DemoArgs {
     /// Folder for everything that the demo writes
     #[arg(value_name = "DIR", default_value = "lifeboat-demo", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
+    /// A program that serves a folder as S3 buckets on a loopback port; without one the demo backs up no bucket
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
+    pub s3_server: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Subcommand)]

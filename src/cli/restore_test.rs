@@ -162,6 +162,10 @@ fn text(outcome: &TestOutcome) -> String {
                     ": all {} came back as they were backed up, and nothing has tried to use them: the job has no `test`\n",
                     human_bytes(*bytes)
                 ),
+                Reason::Undecided { differences } => format!(
+                    ": what differs shows nothing either way, and all else is equal\n  {}\n",
+                    differences.join("\n  ")
+                ),
                 Reason::NotTested => ": not tested\n".to_owned(),
             });
         }

@@ -27,6 +27,9 @@ pub struct Evidence {
     pub engine_counts: u64,
     /// Checks of the job that held: name, what was seen.
     pub checks: Vec<CheckResult>,
+    /// Differences from which nothing follows, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<Mismatch>,
     /// Where not everything was read back, but so much, drawn at random; the rest was compared by what the list says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampled>,
@@ -96,6 +99,8 @@ pub enum Reason {
     Scratch { message: String },
     /// Every byte came back equal, and nothing has tried to use them: the job has no test.
     BytesOnly { bytes: u64 },
+    /// Something differs, and nothing follows from it: neither that it is the same nor that it is not. All else was equal.
+    Undecided { differences: Vec<String> },
     /// Never tested.
     NotTested,
 }
@@ -110,7 +115,7 @@ impl Verdict {
         }
     }
 
-    /// Draws the conclusion: any mismatch fails, no comparison proves nothing.
+    /// Draws the conclusion: any mismatch fails, no comparison proves nothing, and neither does one that decides nothing.
     pub fn conclude(mut mismatches: Vec<Mismatch>, evidence: Evidence) -> Self {
         for check in evidence.checks.iter().filter(|check| !check.held) {
             mismatches.push(Mismatch {
@@ -124,6 +129,9 @@ impl Verdict {
             Self::Failed { mismatches, evidence }
         } else if evidence.groups == 0 && evidence.objects == 0 {
             Self::Unproven { reason: Reason::NothingCompared }
+        } else if !evidence.undecided.is_empty() {
+            let told = |it: &Mismatch| format!("{}: {}", it.what, it.difference);
+            Self::Unproven { reason: Reason::Undecided { differences: evidence.undecided.iter().map(told).collect() } }
         } else {
             Self::Proven { evidence }
         }
@@ -153,6 +161,21 @@ mod tests {
         let held = CheckResult { check: "c".into(), expected: "1".into(), actual: "1".into(), held: true };
         let evidence = Evidence { checks: vec![held], ..Evidence::default() };
         assert_eq!(Verdict::conclude(vec![], evidence), Verdict::Unproven { reason: Reason::NothingCompared });
+    }
+
+    #[test]
+    fn a_difference_from_which_nothing_follows_proves_nothing_and_hides_no_other() {
+        let difference = |what: &str| Mismatch {
+            what: what.to_owned(),
+            difference: "values differ".to_owned(),
+            expected: String::new(),
+            actual: String::new(),
+        };
+        let evidence = Evidence { groups: 9, undecided: vec![difference("db0/module-values")], ..Evidence::default() };
+        let verdict = Verdict::conclude(vec![], evidence.clone());
+        let differences = vec!["db0/module-values: values differ".to_owned()];
+        assert_eq!(verdict, Verdict::Unproven { reason: Reason::Undecided { differences } });
+        assert_eq!(Verdict::conclude(vec![difference("db0/string")], evidence).word(), "FAILED");
     }
 
     #[test]

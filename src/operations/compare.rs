@@ -64,6 +64,11 @@ pub async fn compare(restored: &Restored<'_>) -> Result<(Vec<Mismatch>, Evidence
     } else if !groups.differing.is_empty() {
         restored.look_closer(&found, &mut groups).await?;
     }
+    for group in groups.differing.clone() {
+        if let Some(why) = restored.kind.shows_nothing(record, &group) {
+            groups.undecide(&group, &why);
+        }
+    }
     restored.count_with_an_ordinary_client(&recorded, &found, &mut groups).await?;
     let GroupComparison { mut mismatches, mut evidence, .. } = groups;
     let objects = restored.compare_inventories(results).await?;

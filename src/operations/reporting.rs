@@ -63,17 +63,30 @@ async fn job_report(session: &Session, job: &Job, since: Option<Timestamp>) -> R
 /// What no restore test of a job of this kind shows today.
 fn limits(kind: &str) -> Vec<Gap> {
     let limit = |what: &str, why: &str| Gap { what: what.to_owned(), why: why.to_owned() };
-    let first = match kind {
+    let speed = limit("speed of the restored system", "scratch is tuned for loading, not for your load");
+    match kind {
         "command" => {
             let why = "the bytes are compared whole; what they mean, only the test knows";
-            return vec![limit("what the job's own test does not look at", why)];
+            vec![limit("what the job's own test does not look at", why)]
         }
-        "redis" => limit("how lately or often keys were used", "it is in the backup, and it is no content"),
+        "redis" => {
+            vec![limit("how lately or often keys were used", "it is in the backup, and it is no content"), speed]
+        }
+        "files" => {
+            vec![limit("what programs make of the files", "content and attributes are compared, nothing is run")]
+        }
+        "objects" => {
+            vec![limit(
+                "how a store would serve the objects",
+                "content and metadata are compared, not addresses and rights",
+            )]
+        }
+        "git" => vec![limit("hooks and settings of a server", "refs, objects and large objects are compared")],
         _ => {
-            limit("rows of materialised views", "a restore computes them anew; definition and population are compared")
+            let why = "a restore computes them anew; definition and population are compared";
+            vec![limit("rows of materialised views", why), speed]
         }
-    };
-    vec![first, limit("speed of the restored system", "scratch is tuned for loading, not for your load")]
+    }
 }
 
 fn backup_line(row: &SnapshotRow, copies: &[CopyRow]) -> Result<BackupLine, OperationError> {

@@ -180,6 +180,21 @@ impl GroupComparison {
     }
 }
 
+impl GroupComparison {
+    /// What differs in the content of a group shows nothing, and `why`. That one side lacks it, or a part of it, still does.
+    pub fn undecide(&mut self, group: &str, why: &str) {
+        let is_meant = |mismatch: &Mismatch| mismatch.what == group && mismatch.expected.contains("sum ");
+        let (meant, rest) = std::mem::take(&mut self.mismatches).into_iter().partition(is_meant);
+        self.mismatches = rest;
+        self.evidence.undecided.extend(
+            meant.into_iter().map(|mismatch: Mismatch| Mismatch {
+                difference: format!("{}; {why}", mismatch.difference),
+                ..mismatch
+            }),
+        );
+    }
+}
+
 /// The group's fingerprint, or the part that has none.
 fn total<'g>(group: &'g PartGroup, parts: &HashMap<PartName, Fingerprint>) -> Result<Fingerprint, &'g PartName> {
     group.parts.iter().try_fold(Fingerprint::EMPTY, |sum, part| match parts.get(part) {

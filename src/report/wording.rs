@@ -25,7 +25,9 @@ pub(super) fn span_up(secs: u64) -> String {
 /// A measured duration: `320 ms`, `4.1 s`, `95 s`, `12 min`.
 pub(super) fn measured(ms: u64) -> String {
     match ms {
-        0..=999 => format!("{ms} ms"),
+        // Times are kept in whole seconds in places.
+        0 => "under 1 s".to_owned(),
+        1..=999 => format!("{ms} ms"),
         1_000..=9_949 => format!("{}.{} s", (ms + 50) / 1000, ((ms + 50) % 1000) / 100),
         _ => span_up(ms.div_ceil(1000)),
     }
@@ -127,8 +129,13 @@ pub(super) fn reason_text(reason: &Reason) -> String {
         Reason::NothingCompared => "there was nothing to compare".to_owned(),
         Reason::Scratch { message } => format!("the scratch instance broke: {message}"),
         Reason::BytesOnly { bytes } => bytes_only(*bytes),
+        Reason::Undecided { differences } => undecided(differences),
         Reason::NotTested => "never restored from this target".to_owned(),
     }
+}
+
+fn undecided(differences: &[String]) -> String {
+    format!("what differs shows nothing either way, and all else is equal: {}", differences.join("; "))
 }
 
 fn bytes_only(bytes: u64) -> String {
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn a_measured_time_keeps_tenths_while_they_matter() {
         for (ms, text) in
-            [(0, "0 ms"), (999, "999 ms"), (1_000, "1.0 s"), (1_960, "2.0 s"), (9_960, "10 s"), (61_000, "61 s")]
+            [(0, "under 1 s"), (999, "999 ms"), (1_000, "1.0 s"), (1_960, "2.0 s"), (9_960, "10 s"), (61_000, "61 s")]
         {
             assert_eq!(measured(ms), text, "{ms}");
         }

@@ -110,6 +110,11 @@ pub trait SourceKind: Send + Sync {
     /// A source that dumps `place` (a scratch instance) exactly as `record` was dumped: the same columns, exclusions, splits
     /// by table, so that fingerprints compare. `only` names the groups to dump; empty means all, inventories included.
     fn again(&self, record: &SourceRecord, place: &Place, only: &[String]) -> Result<Box<dyn Source>, SourceError>;
+    /// Why nothing follows from a difference in the content of this group, where nothing does: neither that the restore is sound nor
+    /// that it is not.
+    fn shows_nothing(&self, _record: &SourceRecord, _group: &str) -> Option<String> {
+        None
+    }
     /// A second look at one side of groups whose parts are digests, which are not stored: reads that side again, dumps nothing
     /// but the groups in `only`, in the same parts, and tells `names` what their records are called. `None` where every part
     /// can be opened.

@@ -42,7 +42,8 @@ impl Loaded {
         let needs = kind(&record.kind).unwrap().needs(record);
         let request = LeaseRequest { root: root.path().to_owned(), never: vec![], cancel: cancel.clone() };
         let engine = scratch::registry::kind(&needs.engine).unwrap();
-        let lease = engine.lease(session.config.scratch.engines.get(&needs.engine), &needs, &request).await.unwrap();
+        let section = session.config.scratch.engines.get(&needs.engine);
+        let lease = engine.lease(section, &needs, &request).await.unwrap();
         let context = Context {
             job: "job".to_owned(),
             progress: Arc::new(Silent),

@@ -36,7 +36,12 @@ impl TestRedis {
 
     /// A server of another release, as its program.
     pub(crate) fn start_in(program: &Path) -> Self {
-        let mut server = Self { other: Some(program.to_owned()), ..Self::prepared(&[]) };
+        Self::start_in_with(program, &[])
+    }
+
+    /// The same with lines of `redis.conf` of its own.
+    pub(crate) fn start_in_with(program: &Path, settings: &[&str]) -> Self {
+        let mut server = Self { other: Some(program.to_owned()), ..Self::prepared(settings) };
         server.resume();
         server
     }

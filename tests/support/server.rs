@@ -102,3 +102,11 @@ pub(crate) fn output(command: &mut Command) -> Output {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
+
+/// Command lines of what runs now and has these words in its own.
+pub(crate) fn running(words: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(words)).collect()
+}

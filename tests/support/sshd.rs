@@ -17,6 +17,8 @@ pub(crate) struct Sshd {
     program: PathBuf,
     port: u16,
     user: String,
+    /// Further lines of its settings.
+    more: String,
     /// The server's: its settings, its key, and `home` for what it serves.
     root: tempfile::TempDir,
     /// The client's: its keys and known hosts.
@@ -46,7 +48,7 @@ impl Sshd {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let host = std::fs::read_to_string(root.path().join("host.pub")).unwrap();
         std::fs::write(client.path().join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
-        let mut server = Self { running: None, program, port, user, root, client };
+        let mut server = Self { running: None, program, port, user, more: String::new(), root, client };
         server.resume();
         Some(server)
     }
@@ -58,7 +60,8 @@ impl Sshd {
         let text = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nAuthorizedKeysFile {folder}/authorized\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             MaxStartups 100\nSubsystem sftp internal-sftp\n"
+             MaxStartups 100\nSubsystem sftp internal-sftp\n{}\n",
+            self.more
         );
         std::fs::write(&settings, text).unwrap();
         let server = |command: &mut std::process::Command| {
@@ -66,6 +69,13 @@ impl Sshd {
         };
         let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         self.running = Some(Guarded::start("KILL", &self.root.path().join("log"), server, ready));
+    }
+
+    /// Starts it anew, with further lines of `sshd_config`.
+    pub(crate) fn restart_with(&mut self, more: &str) {
+        self.stop();
+        more.clone_into(&mut self.more);
+        self.resume();
     }
 
     /// Nobody answers any more.

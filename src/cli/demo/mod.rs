@@ -1,8 +1,13 @@
 //! `demo`: the whole circle on this machine, in a folder of its own, with nothing left running.
 //!
-//! Everything goes through the same operations as the real verbs; only the source and the damage are made up.
+//! Everything goes through the same operations as the real verbs; only the sources and the damage are made up.
 
+mod damage;
+mod files;
+mod objects;
+mod postgres;
 mod redis;
+mod show;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -11,31 +16,30 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use self::damage::{damage, packs};
+use self::objects::Bucket;
+use self::postgres::DATABASE;
 use super::args::DemoArgs;
-use super::config::counted;
 use super::init::RecoveryKey;
 use super::output::Output;
 use super::progress::Reporter;
 use super::report::write_files;
-use super::restore_test::equal;
 use crate::config::{Config, Job};
 use crate::domain::progress::Silent;
-use crate::domain::{Place, ScratchNeeds, TargetName, Verdict, human_bytes, words};
-use crate::operations::backup::BackupOutcome;
+use crate::domain::{Place, TargetName, Verdict};
 use crate::operations::restore_test::{Request, TestOutcome};
 use crate::operations::snapshots::Selector;
 use crate::operations::{Class, OperationError, Session, backup, reporting, restore_test};
-use crate::scratch::{self, Lease, LeaseRequest, ScratchError};
-use crate::sources::postgres::wire::{ConnectOptions, Connection};
+use crate::scratch::{self, Lease};
 use crate::system::user;
 
-const DATABASE: &str = "social";
-/// The job of the Redis.
+/// The jobs, in the order in which the demo tells of them.
+const SOCIAL: &str = "social";
 const QUEUE: &str = "queue";
+const MEDIA: &str = "media";
+const ETC: &str = "etc";
 /// Marks a folder as the demo's own, which a next demo may replace.
 const MARKER: &str = ".lifeboat-demo";
-/// Newest first: the demo takes the first that is installed.
-const MAJORS: [u32; 6] = [18, 17, 16, 15, 14, 13];
 
 pub async fn run(
     output: &Output,
@@ -46,26 +50,17 @@ pub async fn run(
     let begun = Instant::now();
     let demo = Demo { output, reporter, cancel, folder: prepare_folder(&args.directory)? };
     let scratch_root = demo.scratch_root()?;
-    demo.title("Two sources: Postgres with a small social network, Redis with its sessions and its queue");
-    let source = demo.source(&scratch_root).await?;
-    let (told, released) = match demo.redis(&scratch_root).await {
-        Ok(redis) => {
-            let sources =
-                Sources { postgres: source.place(DATABASE), redis: redis.as_ref().map(|lease| lease.place("")) };
-            let told = tokio::select! {
-                () = demo.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
-                told = demo.tell(&sources, &scratch_root) => told,
-            };
-            let released = match redis {
-                Some(lease) => lease.release().await,
-                None => Ok(()),
-            };
-            (told, released)
-        }
-        Err(error) => (Err(error), Ok(())),
+    demo.title("The sources, made up: a social network's database, its queue, its bucket of media, its /etc");
+    let mut leases = vec![];
+    let told = tokio::select! {
+        () = demo.cancel.cancelled() => Err(OperationError::new(Class::Cancelled, "cancelled")),
+        told = demo.with_sources(&mut leases, &scratch_root, args) => told,
     };
     // Whatever happened, the sources go, and what the servers had on disk.
-    let released = source.release().await.and(released);
+    let mut released = Ok(());
+    for lease in leases {
+        released = lease.release().await.and(released);
+    }
     std::fs::remove_dir(&scratch_root).ok();
     let report = told?;
     released?;
@@ -83,6 +78,7 @@ pub async fn run(
 struct Sources {
     postgres: Place,
     redis: Option<Place>,
+    bucket: Option<Bucket>,
 }
 
 struct Demo<'a> {
@@ -120,88 +116,58 @@ impl Demo<'_> {
         Ok(root)
     }
 
-    async fn source(&self, root: &Path) -> Result<Box<dyn Lease>, OperationError> {
-        let engine = scratch::registry::kind("postgres").expect("postgres is registered");
-        let request = LeaseRequest { root: root.to_owned(), never: vec![], cancel: self.cancel.child_token() };
-        let mut lacks = vec![];
-        for major in MAJORS {
-            let needs = ScratchNeeds {
-                engine: "postgres".to_owned(),
-                major,
-                superuser: "postgres".to_owned(),
-                encoding: "UTF8".to_owned(),
-                ..ScratchNeeds::default()
-            };
-            match engine.lease(None, &needs, &request).await {
-                Ok(lease) => return self.fill(lease, major).await,
-                Err(ScratchError::Lacks(what)) => lacks.extend(what),
-                Err(error) => return Err(error.into()),
-            }
+    /// Makes the sources and tells the story; what is leased is the caller's to release. Returns the HTML report.
+    async fn with_sources(
+        &self,
+        leases: &mut Vec<Box<dyn Lease>>,
+        scratch_root: &Path,
+        args: &DemoArgs,
+    ) -> Result<PathBuf, OperationError> {
+        // Both take a while, and each on a server of its own.
+        let (lease, bucket) = tokio::join!(self.postgres(scratch_root), self.bucket(args.s3_server.as_deref()));
+        let lease = lease?;
+        let postgres = lease.place(DATABASE);
+        leases.push(lease);
+        let bucket = bucket?;
+        let lease = self.redis(scratch_root).await?;
+        let redis = lease.as_ref().map(|lease| lease.place(""));
+        leases.extend(lease);
+        self.say(objects::told(bucket.as_ref()));
+        self.files()?;
+        let sources = Sources { postgres, redis, bucket };
+        let told = self.tell(&sources, scratch_root).await;
+        if let Some(bucket) = sources.bucket {
+            bucket.close().await;
         }
-        Err(OperationError::new(Class::Scratch, "there is no Postgres server to run the demo on")
-            .cause(lacks.join(", "))
-            .hint("apt install postgresql postgresql-contrib"))
-    }
-
-    async fn fill(&self, lease: Box<dyn Lease>, major: u32) -> Result<Box<dyn Lease>, OperationError> {
-        let filled = async {
-            self.sql(&lease.place("postgres"), &format!("create database {DATABASE}")).await?;
-            self.sql(&lease.place(DATABASE), include_str!("data.sql")).await
-        };
-        match filled.await {
-            Ok(()) => {
-                self.say(&format!(
-                    "  postgres {major}, database `{DATABASE}`: accounts, statuses, follows, a partitioned table of events;\n  \
-                     jsonb, bytea, arrays, an extension, roles, policies, a large object"
-                ));
-                Ok(lease)
-            }
-            Err(error) => {
-                lease.release().await?;
-                Err(error)
-            }
-        }
-    }
-
-    async fn sql(&self, place: &Place, script: &str) -> Result<(), OperationError> {
-        let failed = |why: crate::sources::postgres::wire::WireError| {
-            OperationError::new(Class::Source, "the demo's source could not be prepared").cause(why)
-        };
-        let options = ConnectOptions::parse(&place.url, place.password.clone()).map_err(failed)?;
-        let mut connection = Connection::connect(&options, &self.cancel).await.map_err(failed)?;
-        connection.execute(script).await.map_err(failed)?;
-        connection.close().await;
-        Ok(())
+        told
     }
 
     /// The story proper; returns the HTML report.
     async fn tell(&self, sources: &Sources, scratch_root: &Path) -> Result<PathBuf, OperationError> {
         let config = self.configure(sources, scratch_root)?;
         let session = Session::open(config, Arc::new(Silent), self.cancel.clone()).await?;
-        let named = |name: &str| session.config.jobs.iter().find(|job| job.name.as_str() == name);
-        let job = named("social").expect("the demo wrote this job");
-        let queue = named(QUEUE);
+        let named = |name: &&str| session.config.jobs.iter().find(|job| job.name.as_str() == *name);
+        let jobs: Vec<&Job> = [SOCIAL, QUEUE, MEDIA, ETC].iter().filter_map(named).collect();
+        let offsite = self.folder.join("offsite");
 
         self.title("First backup, to two targets: `laptop` and `offsite`");
-        let first = backup::run(&session, job).await?;
-        self.show_backup(&first);
-        if let Some(queue) = queue {
-            self.show_backup(&backup::run(&session, queue).await?);
+        let (mut firsts, mut written) = (vec![], vec![]);
+        for job in &jobs {
+            let before = packs(&offsite)?;
+            let first = backup::run(&session, job).await?;
+            self.show_backup(&first, None);
+            firsts.push(first.stored_bytes);
+            written.push(packs(&offsite)?.difference(&before).cloned().collect::<Vec<_>>());
         }
 
-        self.title("A day passes: some rows change, some arrive, some go");
-        self.sql(&sources.postgres, include_str!("changes.sql")).await?;
-        let second = backup::run(&session, job).await?;
-        self.show_backup(&second);
-        if let (Some(queue), Some(place)) = (queue, &sources.redis) {
-            self.change_redis(place).await?;
-            self.show_backup(&backup::run(&session, queue).await?);
+        self.title("A day passes: something changes everywhere, something arrives, something goes");
+        for (job, first) in jobs.iter().zip(&firsts) {
+            self.change(job, sources).await?;
+            self.show_backup(&backup::run(&session, job).await?, Some(*first));
         }
-        let share = 100.0 * ratio(second.stored_bytes, first.stored_bytes);
-        self.say(&format!("  {share:.1} % of the first backup of `social` was new; the rest was found again"));
 
-        self.title("Restore from each target into a scratch server, and prove it");
-        for job in [Some(job), queue].into_iter().flatten() {
+        self.title("Restore from each target into scratch, and prove it");
+        for job in &jobs {
             for outcome in self.test(&session, job, &[]).await? {
                 self.show_test(&outcome);
                 if outcome.verdict.word() != "PROVEN" {
@@ -211,21 +177,17 @@ impl Demo<'_> {
             }
         }
 
-        self.title("Now one byte of one file at `offsite` goes bad");
-        let (file, offset) = damage(&self.folder.join("offsite"))?;
-        self.say(&format!("  flipped a bit at byte {offset} of {file}"));
-        let offsite = TargetName::new("offsite").expect("a legal name");
-        let caught = self.test(&session, job, &[offsite]).await?;
-        for outcome in &caught {
-            self.show_test(outcome);
-        }
-        if caught.iter().any(|outcome| !matches!(outcome.verdict, Verdict::Failed { .. })) {
-            return Err(OperationError::new(Class::Bug, "the damage was not caught"));
+        self.title("Now single bits of what `offsite` holds go bad");
+        for (job, packs) in jobs.iter().zip(&written) {
+            if [SOCIAL, MEDIA].contains(&job.name.as_str()) {
+                let (file, offset) = damage(&offsite, packs)?;
+                self.say(&format!("  flipped a bit at byte {offset} of {file}"));
+                self.caught(&session, job).await?;
+            }
         }
         self.say("  caught: nothing of it was handed out, and `laptop` still restores everything");
 
         self.title("The report");
-        let jobs: Vec<_> = [Some(job), queue].into_iter().flatten().collect();
         let model = reporting::build(&session, &jobs, None).await?;
         let formats: Vec<_> = crate::report::FORMATS.to_vec();
         let files = write_files(&model, &formats, &self.folder.join("reports"))?;
@@ -234,6 +196,28 @@ impl Demo<'_> {
             .into_iter()
             .find(|file| file.extension().is_some_and(|extension| extension == "html"))
             .ok_or_else(|| OperationError::new(Class::Bug, "no HTML report was written"))
+    }
+
+    async fn change(&self, job: &Job, sources: &Sources) -> Result<(), OperationError> {
+        match (job.name.as_str(), &sources.redis, &sources.bucket) {
+            (SOCIAL, ..) => self.sql(&sources.postgres, include_str!("changes.sql")).await,
+            (QUEUE, Some(place), _) => self.change_redis(place).await,
+            (MEDIA, _, Some(bucket)) => bucket.change().await,
+            _ => self.change_files(),
+        }
+    }
+
+    /// A restore from the damaged target must fail.
+    async fn caught(&self, session: &Session, job: &Job) -> Result<(), OperationError> {
+        let offsite = TargetName::new("offsite").expect("a legal name");
+        let outcomes = self.test(session, job, &[offsite]).await?;
+        for outcome in &outcomes {
+            self.show_test(outcome);
+        }
+        if outcomes.iter().all(|outcome| matches!(outcome.verdict, Verdict::Failed { .. })) {
+            return Ok(());
+        }
+        Err(OperationError::new(Class::Bug, "the damage was not caught"))
     }
 
     async fn test(
@@ -256,71 +240,36 @@ impl Demo<'_> {
             key.recipient,
             quoted(&scratch_root.display().to_string()),
         );
-        let job = format!(
-            "# The source was the demo's own server; it is gone when the demo has ended.\n[source]\ntype = \"postgres\"\n\
-             url = {}\n\n[backup]\ntargets = [\"laptop\", \"offsite\"]\n\n[restore_test]\nfrom = \"each\"\nrto = \"10m\"\n\
-             rpo = \"26h\"\n\n[[restore_test.check]]\nname = \"statuses are there\"\n\
-             sql = \"select count(*) from social.statuses\"\nmin = 100000\n\n[[restore_test.check]]\n\
-             name = \"statuses are fresh\"\nsql = \"select max(created_at) from social.statuses\"\nmax_age = \"26h\"\n",
-            quoted(&sources.postgres.url),
-        );
         write(&self.folder.join("recovery.identity.txt"), &key.file_text(), 0o600)?;
         write(&self.folder.join("lifeboat.toml"), &main, 0o644)?;
         make_folder(&self.folder.join("jobs"), 0o755)?;
-        write(&self.folder.join("jobs/social.toml"), &job, 0o644)?;
+        self.job(
+            SOCIAL,
+            &format!("type = \"postgres\"\nurl = {}", quoted(&sources.postgres.url)),
+            "[[restore_test.check]]\nname = \"statuses are there\"\nsql = \"select count(*) from social.statuses\"\n\
+             min = 100000\n\n[[restore_test.check]]\nname = \"statuses are fresh\"\n\
+             sql = \"select max(created_at) from social.statuses\"\nmax_age = \"26h\"\n",
+        )?;
         if let Some(place) = &sources.redis {
-            let job = format!(
-                "# As the other source, gone when the demo has ended.\n[source]\ntype = \"redis\"\nurl = {}\n\n[backup]\n\
-                 targets = [\"laptop\", \"offsite\"]\n\n[restore_test]\nfrom = \"each\"\nrto = \"10m\"\nrpo = \"26h\"\n\n\
-                 [[restore_test.check]]\nname = \"the queue is not stuck\"\ncommand = \"LLEN queue:default\"\nmax = 100000\n",
-                quoted(&place.url),
-            );
-            write(&self.folder.join("jobs/queue.toml"), &job, 0o644)?;
+            self.job(
+                QUEUE,
+                &format!("type = \"redis\"\nurl = {}", quoted(&place.url)),
+                "[[restore_test.check]]\nname = \"the queue is not stuck\"\ncommand = \"LLEN queue:default\"\nmax = 100000\n",
+            )?;
         }
+        if let Some(bucket) = &sources.bucket {
+            self.job(MEDIA, &bucket.source(), "")?;
+        }
+        self.job(ETC, &format!("type = \"files\"\npath = {}", quoted(files::FOLDER)), "")?;
         Ok(Config::load(&self.folder.join("lifeboat.toml"))?)
     }
 
-    fn show_backup(&self, outcome: &BackupOutcome) {
-        let targets: Vec<_> = outcome.copies.iter().map(|copy| copy.target.as_str()).collect();
-        self.say(&format!(
-            "  {:<6} snapshot {} on {}: {}, {} read, {} stored at each",
-            outcome.job,
-            outcome.snapshot,
-            targets.join(" and "),
-            words::counted(outcome.rows, words::words(&outcome.kind).rows),
-            human_bytes(outcome.read_bytes),
-            human_bytes(outcome.stored_bytes)
-        ));
-    }
-
-    fn show_test(&self, outcome: &TestOutcome) {
-        match &outcome.verdict {
-            Verdict::Proven { evidence } => {
-                self.say(&format!(
-                    "  {:<6} from {:<7} PROVEN: {}, {}; recovered in {:.1} s",
-                    outcome.job,
-                    outcome.target.as_str(),
-                    equal(evidence, &outcome.kind),
-                    counted(evidence.checks.len(), "check"),
-                    std::time::Duration::from_millis(outcome.measured.recovery_ms).as_secs_f64()
-                ));
-            }
-            Verdict::Failed { mismatches, .. } => {
-                for mismatch in mismatches {
-                    self.say(&format!(
-                        "  {:<6} from {:<7} FAILED: {}: {}",
-                        outcome.job,
-                        outcome.target.as_str(),
-                        mismatch.what,
-                        mismatch.difference
-                    ));
-                }
-            }
-            Verdict::Unproven { .. } => {
-                let why = outcome.error.clone().unwrap_or_default();
-                self.say(&format!("  {:<6} from {:<7} UNPROVEN: {why}", outcome.job, outcome.target.as_str()));
-            }
-        }
+    fn job(&self, name: &str, source: &str, checks: &str) -> Result<(), OperationError> {
+        let text = format!(
+            "# The source was the demo's own: a server is gone when the demo has ended.\n[source]\n{source}\n\n[backup]\n\
+             targets = [\"laptop\", \"offsite\"]\n\n[restore_test]\nfrom = \"each\"\nrto = \"10m\"\nrpo = \"26h\"\n\n{checks}"
+        );
+        write(&self.folder.join(format!("jobs/{name}.toml")), &format!("{}\n", text.trim_end()), 0o644)
     }
 }
 
@@ -362,37 +311,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), OperationError> {
         .map_err(|why| OperationError::new(Class::Usage, format!("`{}` cannot be written", path.display())).cause(why))
 }
 
-/// Flips one bit in the middle of the largest pack; returns its name and the offset.
-fn damage(target: &Path) -> Result<(String, u64), OperationError> {
-    use std::os::unix::fs::FileExt;
-    let failed =
-        |why: std::io::Error| OperationError::new(Class::Bug, "the demo could not damage its own copy").cause(why);
-    let mut largest: Option<(u64, PathBuf)> = None;
-    for folder in std::fs::read_dir(target.join("packs")).map_err(failed)? {
-        for file in std::fs::read_dir(folder.map_err(failed)?.path()).map_err(failed)? {
-            let file = file.map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
-            if largest.as_ref().is_none_or(|(most, _)| size > *most) {
-                largest = Some((size, file.path()));
-            }
-        }
-    }
-    let (size, path) = largest.ok_or_else(|| OperationError::new(Class::Bug, "the demo's target holds no pack"))?;
-    let file = std::fs::File::options().read(true).write(true).open(&path).map_err(failed)?;
-    let (mut byte, offset) = ([0], size / 2);
-    file.read_exact_at(&mut byte, offset).map_err(failed)?;
-    file.write_all_at(&[byte[0] ^ 1], offset).map_err(failed)?;
-    let shown = path.strip_prefix(target).unwrap_or(&path).display().to_string();
-    Ok((shown, offset))
-}
-
 /// A TOML basic string.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-fn ratio(part: u64, whole: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-    let ratio = part as f64 / whole.max(1) as f64;
-    ratio
 }

@@ -30,6 +30,8 @@ pub struct GitConfig {
     pub token: Option<SecretRef>,
     /// The user that goes with the token; by default `x-access-token`, which GitHub, GitLab and Gitea take.
     pub token_user: Option<String>,
+    /// A PEM file with the authorities that certificates of `https://` may be of; by default the system's.
+    pub tls_ca: Option<PathBuf>,
     /// A private key for `ssh`; without one those of the user who runs this and its agent are tried.
     pub ssh_key: Option<PathBuf>,
     /// The file of known hosts for `ssh`; by default the user's own. A host that is not in it is refused.
@@ -71,6 +73,7 @@ pub(super) struct Settings {
     pub(super) remotes: Vec<Remote>,
     pub(super) token: Option<SecretRef>,
     pub(super) token_user: String,
+    pub(super) tls_ca: Option<PathBuf>,
     pub(super) ssh_key: Option<PathBuf>,
     pub(super) ssh_known_hosts: Option<PathBuf>,
     pub(super) answer_limit: Duration,
@@ -151,6 +154,7 @@ impl GitConfig {
             remotes,
             token: self.token,
             token_user: self.token_user.unwrap_or_else(|| "x-access-token".to_owned()),
+            tls_ca: self.tls_ca.map(|path| section.resolve_path(&path)),
             ssh_key: self.ssh_key.map(|path| section.resolve_path(&path)),
             ssh_known_hosts: self.ssh_known_hosts.map(|path| section.resolve_path(&path)),
             answer_limit: self.answer_timeout.map_or(ANSWER_LIMIT, |limit| limit.0),

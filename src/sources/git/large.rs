@@ -58,7 +58,7 @@ impl Mirror<'_> {
             let mut arguments = vec!["-c".to_owned(), url];
             arguments.push(format!("--git-dir={}", repository.folder.display()));
             arguments.extend(["lfs", "fetch", "--all", "origin"].map(str::to_owned));
-            let program = self.git.towards(self.git.program(arguments), self.remote);
+            let program = self.git.towards_large(self.git.program(arguments), self.remote);
             if let Err(error) = self.watched(program).await {
                 match self.git.told("large objects", error, "") {
                     SourceError::Cancelled => return Err(GitError::Cancelled),

@@ -9,12 +9,14 @@
 //! | `refs` | what a server says it has |
 //! | `repository` | reads a bare repository on this disk |
 //! | `mirror` | brings a mirror up to date, and says what is new |
+//! | `hints` | what to do about what git says |
 //! | `large` | what git-lfs keeps beside it |
 //! | `origin` | hands over entries and streams bundles |
 //! | `source` | live repositories, and restored ones |
 //! | `load` | makes repositories out of bundles and refs |
 
 mod config;
+mod hints;
 mod large;
 mod load;
 mod mirror;

@@ -1,5 +1,5 @@
-//! Runs `git`, away from whatever this machine's users have configured: no prompt, no hook, no helper, no other program than
-//! `ssh`, and no secret on a command line.
+//! Runs `git`, away from whatever this machine's users have configured: no prompt, no hook, no helper but our own answer, no other
+//! program than `ssh` and `git-lfs`, and no secret on a command line.
 //!
 //! Memory: one line of output, and the tail of standard error.
 
@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Remote, Settings};
+use super::hints;
 use crate::config::{Environment, redact_text};
 use crate::domain::Secret;
 use crate::sources::SourceError;
@@ -21,7 +22,7 @@ const SHORT_LIMIT: Duration = Duration::from_mins(1);
 /// A line of output is no longer: names of refs are limited to 4 KiB.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Of the caller's environment, what a way to the network may need.
-const PASSED_ON: [&str; 10] = [
+const PASSED_ON: [&str; 12] = [
     "SSH_AUTH_SOCK",
     "https_proxy",
     "HTTPS_PROXY",
@@ -32,6 +33,8 @@ const PASSED_ON: [&str; 10] = [
     "ALL_PROXY",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
 ];
 
 /// `git` with settings of our own.
@@ -42,6 +45,8 @@ pub(super) struct Git {
     /// `GIT_SSH_COMMAND`.
     ssh: String,
     token: Option<Secret>,
+    token_user: String,
+    tls_ca: Option<PathBuf>,
     /// What `http.extraHeader` says.
     header: Option<Secret>,
     pub(super) answer_limit: Duration,
@@ -57,8 +62,10 @@ impl Git {
         Ok(Self {
             home,
             cancel,
-            ssh: "ssh -oBatchMode=yes".to_owned(),
+            ssh: "ssh -oBatchMode=yes -oStrictHostKeyChecking=yes".to_owned(),
             token: None,
+            token_user: String::new(),
+            tls_ca: None,
             header: None,
             answer_limit: SHORT_LIMIT,
             stall_limit: SHORT_LIMIT,
@@ -71,6 +78,7 @@ impl Git {
         self.answer_limit = settings.answer_limit;
         self.stall_limit = settings.stall_limit;
         self.ssh += " -oServerAliveInterval=15 -oServerAliveCountMax=8 -oConnectTimeout=30";
+        self.tls_ca.clone_from(&settings.tls_ca);
         if let Some(key) = &settings.ssh_key {
             self.ssh += &format!(" -oIdentitiesOnly=yes -i {}", quoted(key));
         }
@@ -87,6 +95,7 @@ impl Git {
             let login = base64::engine::general_purpose::STANDARD.encode(login);
             self.header = Some(Secret::new(format!("Authorization: Basic {login}")));
             self.token = Some(token);
+            self.token_user.clone_from(&settings.token_user);
         }
         Ok(self)
     }
@@ -113,6 +122,9 @@ impl Git {
                 program = program.env(name, value);
             }
         }
+        if let Some(file) = &self.tls_ca {
+            program = program.env("GIT_SSL_CAINFO", file.display().to_string());
+        }
         program
             .env("HOME", self.home.display().to_string())
             .env("GIT_CONFIG_GLOBAL", self.home.join("config").display().to_string())
@@ -126,19 +138,27 @@ impl Git {
         self.program(std::iter::once(directory.as_os_str()).chain(arguments.iter().map(OsStr::new)))
     }
 
-    /// Adds what `remote` needs to let us in.
+    /// Adds what `remote` needs to let us in. The token goes with the first request: some servers show less to strangers instead of
+    /// asking who it is.
     pub(super) fn towards(&self, program: Program, remote: &Remote) -> Program {
         let mut pairs =
             vec![("http.lowSpeedTime".to_owned(), Secret::new(self.stall_limit.as_secs().max(1).to_string()))];
         if let (Some(scope), Some(header)) = (remote.token_scope(), &self.header) {
             pairs.push((format!("http.{scope}.extraHeader"), header.clone()));
         }
-        let mut program = program.env("GIT_CONFIG_COUNT", pairs.len().to_string());
-        for (at, (key, value)) in pairs.into_iter().enumerate() {
-            program = program.env(&format!("GIT_CONFIG_KEY_{at}"), key);
-            program = program.secret_env(&format!("GIT_CONFIG_VALUE_{at}"), value);
-        }
-        program
+        set(program, pairs)
+    }
+
+    /// The same for git-lfs. It would send such a header beside the one that a server names for each object, and be refused for two
+    /// (git-lfs #4889), so that it is told the token when it asks.
+    pub(super) fn towards_large(&self, program: Program, remote: &Remote) -> Program {
+        let plain = |text: &str| Secret::new(text.to_owned());
+        let mut pairs = vec![("lfs.transfer.maxRetries".to_owned(), plain("2"))];
+        let (Some(scope), Some(token)) = (remote.token_scope(), &self.token) else { return set(program, pairs) };
+        pairs.push((format!("credential.{scope}.helper"), plain(ANSWER)));
+        pairs.push((format!("lfs.{scope}.access"), plain("basic")));
+        let program = program.env("LIFEBOAT_TOKEN_USER", &self.token_user).secret_env("LIFEBOAT_TOKEN", token.clone());
+        set(program, pairs)
     }
 
     /// What a command says whose output is small, within the limit for local folders.
@@ -205,8 +225,19 @@ impl Git {
             why = why.replace(secret.expose(), "[redacted]");
         }
         let lines: Vec<&str> = why.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let hint = hints::hint(&why).unwrap_or(hint);
         failed(what, lines.join("; "), hint)
     }
+}
+
+/// Settings by environment, where nobody else sees them.
+fn set(program: Program, pairs: Vec<(String, Secret)>) -> Program {
+    let mut program = program.env("GIT_CONFIG_COUNT", pairs.len().to_string());
+    for (at, (key, value)) in pairs.into_iter().enumerate() {
+        program = program.env(&format!("GIT_CONFIG_KEY_{at}"), key);
+        program = program.secret_env(&format!("GIT_CONFIG_VALUE_{at}"), value);
+    }
+    program
 }
 
 pub(super) async fn each_line(
@@ -259,6 +290,9 @@ pub(super) fn failed(what: &str, why: String, hint: &str) -> SourceError {
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
+
+/// What git runs to ask for a login: the shell answers with what its environment holds.
+const ANSWER: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$LIFEBOAT_TOKEN_USER" "$LIFEBOAT_TOKEN"; :; }; f"#;
 
 /// What git is set to, whatever else this machine says. `safe.directory`: whoever a repository belongs to, nothing of its settings
 /// is run by what we call.

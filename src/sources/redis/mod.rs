@@ -99,6 +99,19 @@ impl SourceKind for Redis {
         }))
     }
 
+    /// What a module saves after it has loaded a value need not be the bytes that it loaded: some write another order, or a graph in
+    /// other pieces. Whether the key is there, with its type and its expiry, is compared apart.
+    fn shows_nothing(&self, record: &SourceRecord, group: &str) -> Option<String> {
+        if !(group.ends_with(reading::MODULE_VALUES) || group == reading::MODULE_DATA) {
+            return None;
+        }
+        let types = RedisRecord::of(record).ok()?;
+        let types = types.opaque_types().collect::<Vec<_>>().join("`, `");
+        Some(format!(
+            "values of `{types}` are compared as their module saved them, and it may save what it has loaded in another way"
+        ))
+    }
+
     fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
         None
     }

@@ -103,8 +103,8 @@ fn facts_about_the_dump(server: &Server, of: &str, preflight: &mut Preflight) {
     if !opaque.is_empty() {
         let modules = opaque.join(", ");
         warn(format!(
-            "modules {modules}: their values are kept and compared as they are saved, not by what they mean; a restore test fails \
-             for nothing where a module saves what it has loaded in another way"
+            "modules {modules}: their values are kept and compared as they are saved, not by what they mean; where a module saves what \
+             it has loaded in another way, a restore test proves nothing"
         ));
     }
     if let Some(policy) = server.text("maxmemory_policy") {

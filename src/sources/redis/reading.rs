@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::config::Wanted;
 use super::filter::{Cut, Filter};
 use super::rdb::{Checksum, Entry, Hashed, Head, Kind, Name, Parser, Raw, RdbError, Version, Visitor};
+use super::record::VECTOR_SETS;
 use crate::domain::{Block, DIGEST_BYTES, Fingerprint, Lane, Names, PartName, PartSink, Shape, SinkError};
 use crate::sources::SourceError;
 use crate::sources::bridge::{BLOCK_BYTES, LaneThread};
@@ -44,7 +45,16 @@ pub(super) struct Plan {
     pub(super) only: Vec<String>,
     /// Who asks what some records are called.
     pub(super) names: Option<Arc<Names>>,
+    /// Keys whose values only their module understands go into groups of their own, [`MODULE_KEYS`] and [`MODULE_VALUES`].
+    pub(super) modules_apart: bool,
 }
+
+/// Which keys of modules there are, each with its type and expiry, and without its value.
+pub(super) const MODULE_KEYS: &str = "module-keys";
+/// The same keys with their values as they were saved.
+pub(super) const MODULE_VALUES: &str = "module-values";
+/// What modules saved beside the keys.
+pub(super) const MODULE_DATA: &str = "module-data";
 
 /// One group of digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,6 +230,8 @@ struct Unhashed {
     bytes: u64,
     /// Where somebody asks for names.
     name: Option<Vec<u8>>,
+    /// What goes into [`MODULE_KEYS`], and the length of its name.
+    key: Option<([u8; 32], u64)>,
 }
 
 /// Gathers what the reader finds.
@@ -263,8 +275,14 @@ impl Keys {
         })
     }
 
-    fn digest(&mut self, record: &Unhashed, hash: &[u8; 32]) -> Result<(), SinkError> {
-        let Unhashed { group, database, bytes, .. } = *record;
+    /// Adds a digest to its group; `database` is that of a key.
+    fn digest(
+        &mut self,
+        group: &'static str,
+        database: Option<u64>,
+        bytes: u64,
+        hash: &[u8; 32],
+    ) -> Result<(), SinkError> {
         if let Some(database) = database
             && database != self.database
         {
@@ -287,7 +305,7 @@ impl Keys {
 
     /// Writes a block as one part and gives it back empty.
     fn write(&mut self, group: &'static str, mut block: Block) -> Result<Block, SinkError> {
-        let of_database = !matches!(group, "functions" | "module-data");
+        let of_database = !matches!(group, "functions" | MODULE_DATA);
         let database = format!("db{}", self.database);
         let name = if of_database { format!("{database}/{group}") } else { group.to_owned() };
         if self.plan.only.is_empty() || self.plan.only.contains(&name) {
@@ -337,6 +355,21 @@ impl Keys {
     }
 }
 
+/// The hash of a key of the type `of` without its value, and the length of its name. Of a name that is not kept whole, its beginning and
+/// its length stand for it.
+fn key_of(head: &Head<'_>, of: &str) -> ([u8; 32], u64) {
+    let (name, length) = match head.name {
+        Name::Whole(name) => (name, name.len() as u64),
+        Name::Long { start, length } => (start, length),
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"a module's key").update(&head.db.to_le_bytes());
+    hasher.update(&[u8::from(head.expires_ms.is_some())]).update(&head.expires_ms.unwrap_or_default().to_le_bytes());
+    hasher.update(&(of.len() as u64).to_le_bytes()).update(of.as_bytes());
+    hasher.update(&length.to_le_bytes()).update(name);
+    (*hasher.finalize().as_bytes(), length)
+}
+
 impl Visitor for Keys {
     fn begin(&mut self, head: &Head<'_>) -> Raw {
         let wanted = &self.plan.wanted;
@@ -367,26 +400,36 @@ impl Visitor for Keys {
             self.counting.1.keys += u64::from(keep);
             self.counting.1.left_out += u64::from(!keep);
         }
+        let opaque = match kind {
+            Kind::Module(id) if self.plan.modules_apart && id.name() != VECTOR_SETS => Some(id.name()),
+            _ => None,
+        };
         self.unhashed.push_back(Unhashed {
             keep,
             group: match kind {
                 Kind::Function => "functions",
-                Kind::ModuleAux(_) => "module-data",
+                Kind::ModuleAux(_) => MODULE_DATA,
+                _ if opaque.is_some() => MODULE_VALUES,
                 key => key.name(),
             },
             database: kind.is_key().then_some(entry.head.db),
             bytes: entry.bytes,
             name: (keep && self.plan.names.is_some()).then(|| entry.head.name.start().to_vec()),
+            key: opaque.map(|of| key_of(&entry.head, &of)),
         });
     }
 
     fn hashed(&mut self, hashed: &Hashed<'_>) {
         let record = self.unhashed.pop_front().expect("a record comes before its hash");
-        if let (Some(names), Some(name)) = (&self.plan.names, &record.name) {
-            names.note(hashed.hash, name);
-        }
-        if record.keep && self.failure.is_none() {
-            self.failure = self.digest(&record, hashed.hash).err();
+        let key = record.key.map(|(hash, length)| (MODULE_KEYS, length, hash));
+        let own = (record.group, record.bytes, *hashed.hash);
+        for (group, bytes, hash) in std::iter::once(own).chain(key) {
+            if let (Some(names), Some(name)) = (&self.plan.names, &record.name) {
+                names.note(&hash, name);
+            }
+            if record.keep && self.failure.is_none() {
+                self.failure = self.digest(group, record.database, bytes, &hash).err();
+            }
         }
     }
 

@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
+use super::reading::MODULE_VALUES;
+use crate::domain::record::PartGroup;
 use crate::domain::{PartName, SourceRecord};
 use crate::sources::SourceError;
 
-/// The `details` of a [`SourceRecord`] of kind `redis`.
 /// What every Redis since 8.0 has, as a module and as the type that it brings.
 pub const VECTOR_SETS: &str = "vectorset";
 
+/// The `details` of a [`SourceRecord`] of kind `redis`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RedisRecord {
     /// `redis` or `valkey`.
@@ -73,6 +75,17 @@ impl RedisRecord {
         named.cloned().collect()
     }
 
+    /// Types whose values nobody but their module understands.
+    pub fn opaque_types(&self) -> impl Iterator<Item = &str> {
+        self.module_types.iter().map(String::as_str).filter(|name| *name != VECTOR_SETS)
+    }
+
+    /// Whether keys of such types are in groups of their own. Older dumps have them among all of modules.
+    pub(super) fn has_modules_apart(&self, record: &SourceRecord) -> bool {
+        let is_apart = |group: &PartGroup| group.name.ends_with(MODULE_VALUES);
+        self.opaque_types().next().is_none() || record.groups.iter().any(is_apart)
+    }
+
     /// Reads the details of a record that this source wrote.
     pub fn of(record: &SourceRecord) -> Result<Self, SourceError> {
         serde_json::from_value(record.details.clone()).map_err(|error| SourceError::Failed {
@@ -80,5 +93,30 @@ impl RedisRecord {
             why: error.to_string(),
             hint: "it was written by another version; use that one to restore".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_of_before_keeps_its_groups_of_modules() {
+        let record = |types: &[&str], groups: &[&str]| -> bool {
+            let group =
+                |name: &&str| serde_json::json!({ "name": name, "parts": [], "engine_count": null, "compared": true });
+            let details =
+                RedisRecord { module_types: types.iter().map(ToString::to_string).collect(), ..RedisRecord::default() };
+            let record: SourceRecord = serde_json::from_value(serde_json::json!({
+                "kind": "redis", "summary": "", "version": "8.6.2", "instants": [], "gaps": [], "inventories": [],
+                "groups": groups.iter().map(group).collect::<Vec<_>>(), "details": details,
+            }))
+            .unwrap();
+            RedisRecord::of(&record).unwrap().has_modules_apart(&record)
+        };
+        assert!(record(&[], &["db0/string"]));
+        assert!(record(&["vectorset"], &["db0/module"]));
+        assert!(!record(&["graphdata", "vectorset"], &["db0/module"]));
+        assert!(record(&["graphdata"], &["db0/module-keys", "db0/module-values"]));
     }
 }

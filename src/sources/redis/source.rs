@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use super::config::{Settings, Wanted};
 use super::dump::{self, Shard};
 use super::nodes::{self, Node};
-use super::reading::{Group, Plan};
+use super::reading::{Group, MODULE_VALUES, Plan};
 use super::record::{DatabaseRecord, RedisRecord, ShardRecord};
 use super::server::{self, Server};
 use super::wire::ConnectOptions;
@@ -31,16 +31,18 @@ pub struct RedisSource {
     only: Vec<String>,
     /// Who asks what some keys are called.
     names: Option<Arc<Names>>,
+    modules_apart: bool,
 }
 
 impl RedisSource {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, again: false, only: vec![], names: None }
+        Self { settings, again: false, only: vec![], names: None, modules_apart: true }
     }
 
     /// Reads `place` as `record` was read: the same databases and keys, digests only.
     pub fn again(record: &SourceRecord, place: &Place, only: &[String]) -> Result<Self, SourceError> {
         let like = RedisRecord::of(record)?;
+        let modules_apart = like.has_modules_apart(record);
         let options = ConnectOptions::parse(&place.url, place.password.clone())
             .map_err(|error| failure::wire("scratch instance", error))?;
         let wanted = Wanted { databases: like.only_databases, exclude_keys: like.excluded_keys };
@@ -49,6 +51,7 @@ impl RedisSource {
             again: true,
             only: only.to_vec(),
             names: None,
+            modules_apart,
         })
     }
 
@@ -102,6 +105,7 @@ impl RedisSource {
                 keep_rdb: !self.again,
                 only: self.only.clone(),
                 names: self.names.clone(),
+                modules_apart: self.modules_apart,
             };
             dumps.push(Box::pin(dump::shard(context, settings, node, plan)));
         }
@@ -279,7 +283,10 @@ fn part_groups(groups: &BTreeMap<&str, Group>, totals: &BTreeMap<u64, Total>) ->
         .map(|(name, group)| PartGroup {
             name: (*name).to_owned(),
             parts: group.parts.clone(),
-            engine_count: total_of(name).filter(|total| agrees(total)).map(|_| group.records),
+            // Keys of modules are counted once.
+            engine_count: total_of(name)
+                .filter(|total| agrees(total) && !name.ends_with(MODULE_VALUES))
+                .map(|_| group.records),
             compared: true,
         })
         .collect();
@@ -289,7 +296,7 @@ fn part_groups(groups: &BTreeMap<&str, Group>, totals: &BTreeMap<u64, Total>) ->
     for (number, total) in totals {
         let Some(stated) = total.stated.filter(|_| !agrees(total)) else { continue };
         let prefix = format!("db{number}/");
-        let of_database = groups.iter().filter(|(name, _)| name.starts_with(&prefix));
+        let of_database = groups.iter().filter(|(name, _)| name.starts_with(&prefix) && !name.ends_with(MODULE_VALUES));
         all.push(PartGroup {
             name: format!("db{number}"),
             parts: of_database.flat_map(|(_, group)| group.parts.clone()).collect(),

@@ -48,6 +48,7 @@ impl Source for StoredRdb {
                 keep_rdb: false,
                 only: self.only.clone(),
                 names: Some(Arc::clone(&self.names)),
+                modules_apart: details.has_modules_apart(&self.record),
             };
             let (to_reader, pieces) = mpsc::channel(PIECES);
             let (emptied, _nobody_takes_them_back) = mpsc::channel(1);

@@ -4,6 +4,7 @@ use crate::domain::{PartName, SourceRecord};
 use crate::sources::SourceError;
 use crate::sources::redis::pattern::Pattern;
 use crate::sources::redis::rdb::{Head, Kind, Name};
+use crate::sources::redis::reading::{MODULE_KEYS, MODULE_VALUES};
 use crate::sources::redis::record::RedisRecord;
 
 /// Types of keys, as groups are named after them.
@@ -150,7 +151,11 @@ fn item(record: &SourceRecord, details: &RedisRecord, word: &str) -> Option<Item
         None => Some(Item::Database(database)),
         Some(rest) => match rest.strip_prefix("key/") {
             Some(pattern) => Some(Item::Keys(Some(database), Pattern::new(pattern))),
-            None => TYPES.iter().find(|name| **name == rest).map(|name| Item::Type(database, name)),
+            None => {
+                // Reports name these groups, and both are of the same keys.
+                let rest = if [MODULE_KEYS, MODULE_VALUES].contains(&rest) { "module" } else { rest };
+                TYPES.iter().find(|name| **name == rest).map(|name| Item::Type(database, name))
+            }
         },
     }
 }
