@@ -238,13 +238,13 @@ fn a_repository_that_names_another_server_for_its_large_objects_leads_the_token_
         let mut heard = vec![];
         for stream in other.incoming() {
             let mut stream = stream.unwrap();
-            let mut head = String::new();
+            let mut request = String::new();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
-            while reader.read_line(&mut head).unwrap() > 2 {}
-            if head.starts_with("END") {
+            while reader.read_line(&mut request).unwrap() > 2 {}
+            if request.starts_with("END") {
                 break;
             }
-            heard.push(head);
+            heard.push(request);
             let answer = "HTTP/1.1 401 No\r\nLFS-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             stream.write_all(answer.as_bytes()).unwrap();
         }

@@ -9,18 +9,21 @@
 //! | `refs` | what a server says it has |
 //! | `repository` | reads a bare repository on this disk |
 //! | `mirror` | brings a mirror up to date, and says what is new |
+//! | `chain` | the bundles that hold it |
 //! | `hints` | what to do about what git says |
-//! | `large` | what git-lfs keeps beside it |
+//! | `pointers`, `large` | what git-lfs keeps beside it, and how it is had |
 //! | `origin` | hands over entries and streams bundles |
 //! | `source` | live repositories, and restored ones |
 //! | `load` | makes repositories out of bundles and refs |
 
+mod chain;
 mod config;
 mod hints;
 mod large;
 mod load;
 mod mirror;
 mod origin;
+mod pointers;
 mod program;
 mod record;
 mod refs;
