@@ -30,7 +30,6 @@ mod refs;
 mod repository;
 mod source;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -41,9 +40,8 @@ use self::record::GitRecord;
 use self::source::{GitSource, RestoredGit};
 use super::tree::list_part;
 use super::tree::stored::StoredTree;
-use super::{Context, Countable, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
+use super::{Context, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
-use crate::domain::record::Statement;
 use crate::domain::{Names, PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 const KIND: &str = "git";
@@ -62,10 +60,6 @@ impl SourceKind for Git {
 
     fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
         Ok(Box::new(GitSource::new(section.parse::<GitConfig>()?.settle(section)?)))
-    }
-
-    fn program_folders(&self, _section: &Section) -> Vec<PathBuf> {
-        vec![]
     }
 
     fn schema(&self) -> schemars::Schema {
@@ -108,18 +102,10 @@ impl SourceKind for Git {
         }))
     }
 
-    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
-        None
-    }
-
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         let details = GitRecord::of(record).unwrap_or_default();
         // Each pack gets an index, and a bundle is unpacked beside the ones before.
         ScratchNeeds { engine: ENGINE.to_owned(), bytes: details.bytes / 4 * 5, ..ScratchNeeds::default() }
-    }
-
-    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
-        vec![]
     }
 
     fn loading_guide(&self, _record: &SourceRecord, _files: &[(PartName, String)]) -> String {
