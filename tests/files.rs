@@ -1,20 +1,14 @@
 //! Folders: what is backed up, what comes back, what a comparison finds, and what a list can never do.
 
+mod bent;
+mod changes;
+mod restores;
+
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use lifeboat::domain::progress::Silent;
-use lifeboat::domain::{PartStore, Place, SourceRecord, Verdict};
-use lifeboat::sources::{Context, LoadReport, LoadRequest, SourceError, registry};
-use rustix::fs::XattrFlags;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::installation::Installation;
-use crate::support::loaded::Loaded;
-use crate::support::parts::MemoryStore;
-use crate::support::server::plain;
 use crate::support::tree;
 
 struct Site {
@@ -151,73 +145,6 @@ fn what_the_job_leaves_out_is_not_there_and_said() {
 }
 
 #[test]
-fn a_restore_takes_a_path_or_a_pattern_and_refuses_one_that_fits_nothing() {
-    let site = Site::full();
-    site.back_up();
-    let out = site.restore(&["--only", "deep/a"]);
-    assert_eq!(std::fs::read(out.join("deep/a/b/c/d/e/f/g")).unwrap(), b"deep");
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
-    let out = site.restore(&["--only", "*.txt", "--only", "odd/-rf"]);
-    assert_eq!(tree::look(&out).len(), 3, "{:?}", tree::look(&out).keys());
-    let installation = &site.installation;
-    installation.expect(1, &["restore", "job", "--to", "nothing", "--only", "nowhere/*"]).says(&["fits"]);
-    assert!(!installation.root().join("nothing").join("odd").exists());
-    let dry = installation.ok(&["restore", "job", "--to", "nothing", "--only", "again*", "--dry-run"]);
-    assert!(!installation.root().join("nothing").exists(), "{}", dry.all());
-}
-
-#[test]
-fn a_folder_that_holds_something_is_never_restored_over() {
-    let site = Site::new("");
-    site.write("a", "a");
-    site.back_up();
-    let out = site.installation.fresh();
-    std::fs::create_dir(&out).unwrap();
-    std::fs::write(out.join("mine"), "mine").unwrap();
-    let to = out.to_str().unwrap();
-    for more in [&[][..], &["--dry-run"]] {
-        let ran = site.installation.run(&[&["restore", "job", "--to", to], more].concat());
-        assert_ne!(ran.code, 0);
-        ran.says(&["not empty"]);
-    }
-    assert_eq!(tree::look(&out).len(), 1);
-}
-
-#[test]
-fn an_interrupted_restore_goes_on_and_repairs_what_was_half_written() {
-    let site = Site::full();
-    let before = tree::look(&site.top);
-    site.back_up();
-    let out = site.restore(&[]);
-    // As if it had been killed in the middle: the mark is still there, files are half, missing, or somebody's.
-    let marker = {
-        let other = site.installation.fresh();
-        let mut child = site.installation.start(&["restore", "job", "--to", other.to_str().unwrap()]);
-        let text = loop {
-            if let Ok(text) = std::fs::read_to_string(other.join(".lifeboat-restore")) {
-                break text;
-            }
-            assert!(child.try_wait().unwrap().is_none(), "it ended without a mark");
-        };
-        child.kill().unwrap();
-        child.wait().unwrap();
-        text
-    };
-    assert!(marker.contains("under way"), "{marker}");
-    std::fs::write(out.join(".lifeboat-restore"), &marker).unwrap();
-    std::fs::write(out.join("again/small"), "half").unwrap();
-    std::fs::remove_file(out.join("link")).unwrap();
-    std::fs::remove_file(out.join("large")).unwrap();
-    let ran = site.installation.ok(&["restore", "job", "--to", out.to_str().unwrap()]);
-    ran.says(&["were there already"]);
-    assert_eq!(tree::look(&out), before);
-    std::fs::write(out.join(".lifeboat-restore"), "of another").unwrap();
-    let ran = site.installation.run(&["restore", "job", "--to", out.to_str().unwrap()]);
-    assert_ne!(ran.code, 0);
-    ran.says(&["another restore"]);
-}
-
-#[test]
 fn several_places_are_named_by_their_paths_and_come_back_below_one_folder() {
     let site = Site::new("");
     site.write("etc/hosts", "hosts");
@@ -297,85 +224,6 @@ fn give(folder: &Path, user: u32) {
     }
 }
 
-/// What is done to a restored folder, the name that must be told, and how.
-type Change = (fn(&Path), &'static str);
-
-const CHANGES: [Change; 23] = [
-    (|top| std::fs::write(top.join("again/small"), "cOntent\n").unwrap(), "changed: `again/small`"),
-    (|top| std::fs::write(top.join("empty"), "x").unwrap(), "changed: `empty`"),
-    (|top| std::fs::remove_file(top.join("empty")).unwrap(), "missing: `empty`"),
-    (|top| std::fs::write(top.join("more"), "").unwrap(), "extra: `more`"),
-    (|top| std::fs::rename(top.join("again.txt"), top.join("again.txu")).unwrap(), "extra: `again.txu`"),
-    (
-        |top| File::options().write(true).open(top.join("sparse")).unwrap().set_len(tree::SPARSE_BYTES - 1).unwrap(),
-        "changed: `sparse`",
-    ),
-    (|top| std::fs::remove_dir(top.join("empty folder")).unwrap(), "missing: `empty folder`"),
-    (|top| std::fs::create_dir(top.join("empty folder/more")).unwrap(), "extra: `empty folder/more`"),
-    (|top| mode(&top.join("large"), 0o600), "changed: `large`"),
-    (|top| mode(&top.join("again"), 0o700), "changed: `again`"),
-    (|top| mode(&top.join("small"), 0o755), "changed: `a hard link`"),
-    (|top| tree::set_time(&top.join("large"), -6), "changed: `large`"),
-    (|top| tree::set_time(&top.join("again"), 1), "changed: `again`"),
-    (|top| tree::set_time(&top.join("dangling"), 8), "changed: `dangling`"),
-    (|top| replace(&top.join("link"), |link| std::os::unix::fs::symlink("large", link).unwrap()), "changed: `link`"),
-    (|top| replace(&top.join("link"), |link| std::fs::write(link, "small").unwrap()), "changed: `link`"),
-    (
-        |top| replace(&top.join("deep/another"), |path| std::fs::write(path, "content\n").unwrap()),
-        "changed: `deep/another`",
-    ),
-    (
-        |top| rustix::fs::setxattr(top.join("small"), "user.colour", b"red", XattrFlags::empty()).unwrap(),
-        "changed: `a hard link`",
-    ),
-    (|top| rustix::fs::removexattr(top.join("empty folder"), "user.colour").unwrap(), "changed: `empty folder`"),
-    (|top| rustix::fs::setxattr(top.join("large"), "user.new", b"", XattrFlags::empty()).unwrap(), "changed: `large`"),
-    (|top| std::fs::remove_file(top.join("pipe")).unwrap(), "missing: `pipe`"),
-    (|top| replace(&top.join("socket"), |path| std::fs::write(path, "").unwrap()), "changed: `socket`"),
-    (|top| std::os::unix::fs::lchown(top.join("again-"), Some(5), None).unwrap(), "changed: `again-`"),
-];
-
-fn mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn replace(path: &Path, with: impl FnOnce(&Path)) {
-    std::fs::remove_file(path).unwrap();
-    with(path);
-}
-
-#[tokio::test]
-async fn every_single_change_to_a_restored_folder_fails_the_test_and_is_named() {
-    let site = Site::full();
-    // The hole is not what this is about.
-    let root = rustix::process::geteuid().is_root();
-    let loaded = Loaded::new(site.installation).await;
-    let top = loaded.lease.place("").folder().unwrap();
-    let kept = top.with_extension("kept");
-    copy(&top, &kept);
-    assert!(matches!(loaded.compare().await, Verdict::Proven { .. }), "{:?}", loaded.compare().await);
-    for (change, named) in CHANGES.into_iter().filter(|(_, named)| root || !named.contains("again-")) {
-        change(&top);
-        let verdict = loaded.compare().await;
-        let Verdict::Failed { mismatches, .. } = &verdict else { panic!("{named}: {verdict:?}") };
-        // Others may stand between: the folder that a name was taken from has changed, too.
-        let (word, name) = named.split_once(' ').unwrap();
-        let told = mismatches.iter().any(|mismatch| {
-            mismatch.what == "files" && mismatch.difference.contains(word) && mismatch.difference.contains(name)
-        });
-        assert!(told, "{named}: {mismatches:?}");
-        std::fs::remove_dir_all(&top).unwrap();
-        copy(&kept, &top);
-    }
-    assert!(matches!(loaded.compare().await, Verdict::Proven { .. }));
-}
-
-/// With everything, by an ordinary tool.
-fn copy(from: &Path, to: &Path) {
-    let done = plain(Path::new("/bin/cp")).args(["-a", "--sparse=always"]).arg(from).arg(to).status().unwrap();
-    assert!(done.success());
-}
-
 #[test]
 fn a_file_that_changes_each_time_that_it_is_read_is_backed_up_and_marked() {
     let site = Site::new("");
@@ -401,73 +249,4 @@ fn a_file_that_changes_each_time_that_it_is_read_is_backed_up_and_marked() {
     tree::settle();
     assert_eq!(site.back_up().0, 2, "what was marked, and what was written just before, is read again");
     assert_eq!(site.back_up().0, 0);
-}
-
-#[tokio::test]
-async fn a_list_however_bent_puts_nothing_outside_the_folder() {
-    let outside = tempfile::tempdir().unwrap();
-    let climb = format!("{}evil", "../".repeat(20));
-    let absolute = outside.path().join("evil").display().to_string();
-    let folder = |name: &str| format!("{name}\tfolder\t0\t-\t{{\"mode\":\"755\"}}\t-\t-\n");
-    let link = |name: &str, to: &str| format!("{name}\tlink\t0\t-\t{{\"target\":\"{to}\"}}\t-\t-\n");
-    let to_outside = outside.path().display().to_string();
-    let pipe = |name: &str| format!("{name}\tfifo\t0\t-\t{{\"mode\":\"644\"}}\t-\t-\n");
-    for (name, list) in [
-        ("up", folder("../evil")),
-        ("far up", folder(&climb)),
-        ("up within", folder("a/../../evil")),
-        ("absolute", folder(&absolute)),
-        ("absolute pipe", pipe(&absolute)),
-        ("an empty part", folder("a//b")),
-        ("itself", folder(".")),
-        ("a NUL", folder("a%00b")),
-        ("below a link", link("a", &to_outside) + &folder("a/evil")),
-        ("below a link, the other way round", folder("a/evil") + &link("a", &to_outside)),
-        ("a pipe below a link", link("a", &to_outside) + &pipe("a/evil")),
-        (
-            "a hard link to the outside",
-            format!("a\thardlink\t0\t-\t{{\"first\":\"../../{name}\"}}\t-\t-\n", name = "etc/passwd"),
-        ),
-        ("a device without a number", "a\tblock\t0\t-\t{}\t-\t-\n".to_owned()),
-        ("no entry", "what\tis this\n".to_owned()),
-        ("no end", folder("a").trim_end().to_owned()),
-    ] {
-        let inner = tempfile::tempdir_in(outside.path()).unwrap();
-        let to = inner.path().join("to");
-        let loaded = load_list(&list, &to).await;
-        assert!(loaded.is_err(), "{name}: {loaded:?}");
-        let around: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(around, [inner.path()], "{name}");
-        assert!(std::fs::read_dir(inner.path()).unwrap().count() <= 1, "{name}");
-    }
-}
-
-async fn load_list(list: &str, to: &Path) -> Result<LoadReport, SourceError> {
-    let parts = [("list".to_owned(), list.as_bytes().to_vec()), ("entries".to_owned(), vec![])];
-    let store: Arc<dyn PartStore> = Arc::new(MemoryStore { parts: parts.into(), damaged: None });
-    let record: SourceRecord = serde_json::from_value(serde_json::json!({
-        "kind": "files", "summary": "files", "version": "", "instants": [], "gaps": [], "inventories": [], "groups": [],
-        "details": { "roots": [""], "paths": [], "exclude": [], "entries": 1, "bytes": 0,
-                     "owners": { "users": [], "groups": [], "devices": false } },
-    }))
-    .unwrap();
-    let request = LoadRequest {
-        place: Place::of_folder(to),
-        only: vec![],
-        overwrite: vec![],
-        programs: vec![],
-        scratch: false,
-        source: None,
-        sample: None,
-        dry_run: false,
-    };
-    let context = Context {
-        job: "job".to_owned(),
-        progress: Arc::new(Silent),
-        cancel: CancellationToken::new(),
-        lanes: 2,
-        work: std::env::temp_dir(),
-        keep: std::env::temp_dir().join("no-folder"),
-    };
-    registry::kind("files").unwrap().load(&context, &record, store, &request).await
 }

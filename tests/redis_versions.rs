@@ -229,7 +229,7 @@ async fn what_an_older_release_wrote_is_restored_into_every_newer_one() {
     }
 }
 
-/// With FalkorDB, whose graphs are of the type `graphdata`.
+/// With `FalkorDB`, whose graphs are of the type `graphdata`.
 fn with_graphs() -> Option<(TestRedis, Installation)> {
     let Some(folder) = REDIS_8_6.folder() else {
         not_tried("no LIFEBOAT_TEST_REDIS_8_6 here; scripts/redis-versions.sh says why");

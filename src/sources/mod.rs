@@ -79,7 +79,9 @@ pub trait SourceKind: Send + Sync {
     /// Checks the job's `[source]` table and makes a source of it. Touches no network.
     fn configure(&self, section: &crate::config::Section) -> Result<Box<dyn Source>, crate::config::ConfigError>;
     /// Folders of the engine's own programs that the `[source]` table names; a load looks there too.
-    fn program_folders(&self, section: &crate::config::Section) -> Vec<std::path::PathBuf>;
+    fn program_folders(&self, _section: &crate::config::Section) -> Vec<std::path::PathBuf> {
+        vec![]
+    }
     /// The JSON Schema of the `[source]` table.
     fn schema(&self) -> schemars::Schema;
     /// Loads parts into a running system, as `request` says.
@@ -128,11 +130,15 @@ pub trait SourceKind: Send + Sync {
         Ok(None)
     }
     /// How to read the records of a group that holds statements, each about one named thing; `None` for a group of rows.
-    fn statements(&self, group: &str) -> Option<fn(&str) -> Option<Statement>>;
+    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
+        None
+    }
     /// What a scratch instance must offer for this record.
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds;
     /// The tables that an ordinary client should count in a restored system, by database.
-    fn countable(&self, record: &SourceRecord) -> Vec<(String, Vec<Countable>)>;
+    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
+        vec![]
+    }
     /// For parts written as plain files into a folder: the commands that load them with stock tools. Markdown.
     fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String;
 }

@@ -235,20 +235,20 @@ fn a_repository_that_names_another_server_for_its_large_objects_leads_the_token_
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
     let listening = std::thread::spawn(move || {
-        let mut heard = vec![];
+        let mut requests = vec![];
         for stream in other.incoming() {
             let mut stream = stream.unwrap();
-            let mut head = String::new();
+            let mut request = String::new();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
-            while reader.read_line(&mut head).unwrap() > 2 {}
-            if head.starts_with("END") {
+            while reader.read_line(&mut request).unwrap() > 2 {}
+            if request.starts_with("END") {
                 break;
             }
-            heard.push(head);
+            requests.push(request);
             let answer = "HTTP/1.1 401 No\r\nLFS-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             stream.write_all(answer.as_bytes()).unwrap();
         }
-        heard
+        requests
     });
     let app = forge.site.live("app");
     commit(&app, ".lfsconfig", format!("[lfs]\n\turl = http://127.0.0.1:{port}/elsewhere\n"));
@@ -256,7 +256,7 @@ fn a_repository_that_names_another_server_for_its_large_objects_leads_the_token_
     let gaps = forge.gaps(&forge.token);
     assert!(gaps.contains(" and 1 more") && gaps.contains("Git credentials"), "{gaps}");
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap().write_all(b"END\r\n\r\n").unwrap();
-    let heard = listening.join().unwrap();
-    assert!(!heard.is_empty(), "nobody asked there: {gaps}");
-    assert!(!heard.iter().any(|head| head.to_lowercase().contains("authorization")), "{heard:?}");
+    let requests = listening.join().unwrap();
+    assert!(!requests.is_empty(), "nobody asked there: {gaps}");
+    assert!(!requests.iter().any(|head| head.to_lowercase().contains("authorization")), "{requests:?}");
 }

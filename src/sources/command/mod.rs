@@ -14,7 +14,6 @@ mod load;
 mod record;
 mod source;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,9 +21,8 @@ use async_trait::async_trait;
 pub use config::CommandConfig;
 
 use self::source::CommandSource;
-use super::{Context, Countable, LoadReport, LoadRequest, Source, SourceError, SourceKind};
+use super::{Context, LoadReport, LoadRequest, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
-use crate::domain::record::Statement;
 use crate::domain::{PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 /// The registered kind.
@@ -40,10 +38,6 @@ impl SourceKind for Command {
     fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
         let settings = section.parse::<CommandConfig>()?.settle(section)?;
         Ok(Box::new(CommandSource { settings }))
-    }
-
-    fn program_folders(&self, _section: &Section) -> Vec<PathBuf> {
-        vec![]
     }
 
     fn schema(&self) -> schemars::Schema {
@@ -69,10 +63,6 @@ impl SourceKind for Command {
         })
     }
 
-    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
-        None
-    }
-
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         // What a test makes of the stream is not known; that it keeps it once is a fair guess.
         ScratchNeeds {
@@ -80,10 +70,6 @@ impl SourceKind for Command {
             bytes: record::CommandRecord::read(record).bytes,
             ..ScratchNeeds::default()
         }
-    }
-
-    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
-        vec![]
     }
 
     fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String {

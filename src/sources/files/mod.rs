@@ -11,7 +11,6 @@ mod origin;
 mod record;
 mod source;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,9 +21,8 @@ use self::record::FilesRecord;
 use self::source::FilesSource;
 use super::tree::stored::StoredTree;
 use super::tree::{Patterns, list_part};
-use super::{Context, Countable, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
+use super::{Context, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
-use crate::domain::record::Statement;
 use crate::domain::{Names, PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 const KIND: &str = "files";
@@ -41,10 +39,6 @@ impl SourceKind for Files {
 
     fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
         Ok(Box::new(FilesSource::new(section.parse::<FilesConfig>()?.settle(section)?)))
-    }
-
-    fn program_folders(&self, _section: &Section) -> Vec<PathBuf> {
-        vec![]
     }
 
     fn schema(&self) -> schemars::Schema {
@@ -86,10 +80,6 @@ impl SourceKind for Files {
         }))
     }
 
-    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
-        None
-    }
-
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         let details = FilesRecord::of(record).unwrap_or_default();
         ScratchNeeds {
@@ -100,10 +90,6 @@ impl SourceKind for Files {
             devices: details.owners.devices,
             ..ScratchNeeds::default()
         }
-    }
-
-    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
-        vec![]
     }
 
     fn loading_guide(&self, _record: &SourceRecord, _files: &[(PartName, String)]) -> String {

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::mirror::{Chain, Last, Mirror, Prepared};
+use super::chain::Chain;
+use super::mirror::{Last, Mirror, Prepared};
+use super::pointers::large_object;
 use super::program::GitError;
-use super::repository::large_object;
 use crate::domain::Gap;
 use crate::sources::SourceError;
 use crate::sources::tree::{EntryKind, Found};

@@ -9,25 +9,27 @@
 //! | `refs` | what a server says it has |
 //! | `repository` | reads a bare repository on this disk |
 //! | `mirror` | brings a mirror up to date, and says what is new |
+//! | `chain` | the bundles that hold it |
 //! | `hints` | what to do about what git says |
-//! | `large` | what git-lfs keeps beside it |
+//! | `pointers`, `large` | what git-lfs keeps beside it, and how it is had |
 //! | `origin` | hands over entries and streams bundles |
 //! | `source` | live repositories, and restored ones |
 //! | `load` | makes repositories out of bundles and refs |
 
+mod chain;
 mod config;
 mod hints;
 mod large;
 mod load;
 mod mirror;
 mod origin;
+mod pointers;
 mod program;
 mod record;
 mod refs;
 mod repository;
 mod source;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -38,9 +40,8 @@ use self::record::GitRecord;
 use self::source::{GitSource, RestoredGit};
 use super::tree::list_part;
 use super::tree::stored::StoredTree;
-use super::{Context, Countable, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
+use super::{Context, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
-use crate::domain::record::Statement;
 use crate::domain::{Names, PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 const KIND: &str = "git";
@@ -59,10 +60,6 @@ impl SourceKind for Git {
 
     fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
         Ok(Box::new(GitSource::new(section.parse::<GitConfig>()?.settle(section)?)))
-    }
-
-    fn program_folders(&self, _section: &Section) -> Vec<PathBuf> {
-        vec![]
     }
 
     fn schema(&self) -> schemars::Schema {
@@ -105,18 +102,10 @@ impl SourceKind for Git {
         }))
     }
 
-    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
-        None
-    }
-
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         let details = GitRecord::of(record).unwrap_or_default();
         // Each pack gets an index, and a bundle is unpacked beside the ones before.
         ScratchNeeds { engine: ENGINE.to_owned(), bytes: details.bytes / 4 * 5, ..ScratchNeeds::default() }
-    }
-
-    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
-        vec![]
     }
 
     fn loading_guide(&self, _record: &SourceRecord, _files: &[(PartName, String)]) -> String {

@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::mirror::{Prepared, mirror_in};
+use super::pointers::large_object;
 use super::program::{Git, GitError};
-use super::repository::{excluded, large_object};
+use super::repository::excluded;
 use crate::domain::{Block, Lane};
 use crate::sources::SourceError;
 use crate::sources::tree::{Found, Origin, Outcome, Wanted};

@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use tokio::runtime::Handle;
 
+use super::chain::Chain;
 use super::config::{Remote, Settings};
-use super::mirror::{Chain, Last, Mirror, Prepared, ask, submodule_entry, what};
+use super::mirror::{Last, Mirror, Prepared, ask, submodule_entry, what};
 use super::origin::{GitOrigin, restored_in};
+use super::pointers::large_objects;
 use super::program::{Git, GitError, failed, no_git};
 use super::record::{GitRecord, RepositoryRecord};
 use super::refs::Advertised;
-use super::repository::{Objects, Repository, large_objects, noted, ref_entries};
+use super::repository::{Objects, Repository, noted, ref_entries};
 use crate::domain::record::{Instant, PartGroup};
 use crate::domain::{Event, Gap, Names, PackNumber, PartSink, Place, SourceRecord, human_bytes};
 use crate::sources::tree::{self, EntryKind, Found, Summary, TreeDump, digest_part};

@@ -25,7 +25,6 @@ mod spool;
 mod stored;
 pub mod wire;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,9 +33,8 @@ pub use config::RedisConfig;
 pub use record::RedisRecord;
 pub use source::RedisSource;
 
-use super::{Context, Countable, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
+use super::{Context, LoadReport, LoadRequest, Look, Source, SourceError, SourceKind};
 use crate::config::{ConfigError, Section};
-use crate::domain::record::Statement;
 use crate::domain::{Names, PartName, PartStore, Place, ScratchNeeds, SourceRecord};
 
 /// The registered kind.
@@ -51,10 +49,6 @@ impl SourceKind for Redis {
 
     fn configure(&self, section: &Section) -> Result<Box<dyn Source>, ConfigError> {
         Ok(Box::new(RedisSource::new(section.parse::<RedisConfig>()?.settle(section)?)))
-    }
-
-    fn program_folders(&self, _section: &Section) -> Vec<PathBuf> {
-        vec![]
     }
 
     fn schema(&self) -> schemars::Schema {
@@ -112,10 +106,6 @@ impl SourceKind for Redis {
         ))
     }
 
-    fn statements(&self, _group: &str) -> Option<fn(&str) -> Option<Statement>> {
-        None
-    }
-
     fn needs(&self, record: &SourceRecord) -> ScratchNeeds {
         let details = RedisRecord::of(record).unwrap_or_default();
         let major = record.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
@@ -129,10 +119,6 @@ impl SourceKind for Redis {
             bytes: details.memory_bytes.max(details.shards.iter().map(|shard| shard.bytes).sum()),
             ..ScratchNeeds::default()
         }
-    }
-
-    fn countable(&self, _record: &SourceRecord) -> Vec<(String, Vec<Countable>)> {
-        vec![]
     }
 
     fn loading_guide(&self, record: &SourceRecord, files: &[(PartName, String)]) -> String {

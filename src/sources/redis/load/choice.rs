@@ -147,17 +147,13 @@ fn item(record: &SourceRecord, details: &RedisRecord, word: &str) -> Option<Item
         None => (word, None),
     };
     let database = number(database).filter(|database| databases(details).contains(database))?;
-    match rest {
-        None => Some(Item::Database(database)),
-        Some(rest) => match rest.strip_prefix("key/") {
-            Some(pattern) => Some(Item::Keys(Some(database), Pattern::new(pattern))),
-            None => {
-                // Reports name these groups, and both are of the same keys.
-                let rest = if [MODULE_KEYS, MODULE_VALUES].contains(&rest) { "module" } else { rest };
-                TYPES.iter().find(|name| **name == rest).map(|name| Item::Type(database, name))
-            }
-        },
+    let Some(rest) = rest else { return Some(Item::Database(database)) };
+    if let Some(pattern) = rest.strip_prefix("key/") {
+        return Some(Item::Keys(Some(database), Pattern::new(pattern)));
     }
+    // Reports name these groups, and both are of the same keys.
+    let rest = if [MODULE_KEYS, MODULE_VALUES].contains(&rest) { "module" } else { rest };
+    TYPES.iter().find(|name| **name == rest).map(|name| Item::Type(database, name))
 }
 
 /// `db0`
