@@ -282,6 +282,71 @@ async fn an_interrupted_restore_into_a_bucket_goes_on() {
     assert!(site.contents("new", "").await == site.contents(LIVE, "").await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_no_file_system_takes_come_back_into_a_folder_and_into_a_bucket() {
+    let Some(site) = Site::new("").await else { return };
+    let long = format!("long/{}", "k".repeat(1_000));
+    let deep = (0..250).map(|n| format!("{}", n % 10)).collect::<Vec<_>>().join("/");
+    let keys = [
+        "../outside",
+        "a/../b",
+        "./c",
+        "/leading",
+        "a//b",
+        "trailing/",
+        "line\nfeed",
+        "tab\there",
+        "object",
+        "object/below",
+        "object/",
+        "Case",
+        "case",
+        "é",
+        "e\u{301}",
+        ".lifeboat-objects.jsonl",
+        "%2E%2E/x",
+        "-rf",
+        " ",
+        "a b",
+        "\u{7f}",
+        &long,
+        &deep,
+    ];
+    // Not every server takes every key.
+    let mut taken = vec![];
+    for key in keys {
+        let put =
+            site.client.put_object().bucket(LIVE).key(key).body(ByteStream::from(key.as_bytes().to_vec())).send().await;
+        let back = site.client.get_object().bucket(LIVE).key(key).send().await;
+        if put.is_ok() && back.is_ok() {
+            taken.push(key.to_owned());
+        }
+    }
+    let listed = site.client.list_objects_v2().bucket(LIVE).encoding_type(aws_sdk_s3::types::EncodingType::Url);
+    let listed = listed.send().await.unwrap().contents().len();
+    assert!(taken.len() >= 18 && listed >= 18, "{taken:?} of {keys:?}, {listed}");
+    site.back_up();
+    let test = site.verdict();
+    assert_eq!((&test["verdict"], &test["evidence"]["rows"]), (&"proven".into(), &listed.into()), "{test:#}");
+    let out = site.installation.fresh();
+    site.installation.ok(&["restore", "job", "--to", out.to_str().unwrap()]);
+    assert!(!out.parent().unwrap().join("outside").exists());
+    let index = std::fs::read_to_string(out.join(".lifeboat-objects.jsonl")).unwrap();
+    for line in index.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let content = std::fs::read(out.join(line["path"].as_str().unwrap())).unwrap();
+        let key = lifeboat::domain::percent_decoded(line["key"].as_str().unwrap()).unwrap();
+        assert_eq!(content, key, "{line}");
+    }
+    assert_eq!(index.lines().count(), listed);
+    site.bucket("new", false).await;
+    site.installation.ok(&["restore", "job", "--to", "s3://new"]);
+    for key in &taken {
+        let back = site.client.get_object().bucket("new").key(key).send().await.unwrap();
+        assert_eq!(back.body.collect().await.unwrap().into_bytes(), key.as_bytes(), "{key:?}");
+    }
+}
+
 /// What is done to a scratch bucket, below a prefix, and what must be told.
 type Change = (&'static str, &'static str, &'static str);
 

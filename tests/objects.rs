@@ -200,6 +200,65 @@ async fn a_large_object_goes_on_where_its_connection_broke() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_hangs_is_given_up_and_asked_for_again() {
+    for (name, fault, of) in [
+        ("an object", Fault::Hang, "object"),
+        ("a listing", Fault::Hang, "list-type"),
+        ("a small body", Fault::Stall(3), "00/object"),
+        ("a large body", Fault::Stall(2_000_000), "large"),
+    ] {
+        let site = Site::faulty(failing(1, of, fault)).await;
+        site.job("stall = \"1s\"");
+        site.fill(10).await;
+        site.put("large", noise(4_000_000)).await;
+        let started = std::time::Instant::now();
+        let (read, _) = site.back_up().await;
+        assert_eq!(read, 11, "{name}");
+        assert!(started.elapsed() < std::time::Duration::from_mins(1), "{name}: {:?}", started.elapsed());
+        assert_eq!(site.verdict().await["verdict"], "proven", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_for_good_fails_the_run_in_bounded_time() {
+    let site = Site::faulty(failing(usize::MAX, "list-type", Fault::Hang)).await;
+    site.job("stall = \"300ms\"");
+    let started = std::time::Instant::now();
+    site.run(&["backup", "now"]).await.refuses(1, &["timed out", "run again"]);
+    assert!(started.elapsed() < std::time::Duration::from_mins(2), "{:?}", started.elapsed());
+    site.job("stall = \"0s\"");
+    site.run(&["config", "check"]).await.refuses(2, &["no time at all", "60s"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_in_ranges_finds_what_a_listing_in_one_go_does() {
+    let site = Site::new().await;
+    let folder = site.server.bucket_folder();
+    let path = |number: usize| folder.join(format!("{:03}", number / 100)).join(format!("object {number:05}"));
+    for number in 0..9_300 {
+        std::fs::create_dir_all(path(number).parent().unwrap()).unwrap();
+        std::fs::write(path(number), format!("content of {number}")).unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
+    assert_eq!(site.back_up().await.0, 9_300);
+    let marks = std::fs::read_to_string(site.installation.state().join("kept/job/marks")).unwrap();
+    assert_eq!(marks.lines().collect::<Vec<_>>(), ["039/object 03999", "079/object 07999"]);
+    // The marks themselves go, others come beside them.
+    std::fs::remove_file(path(3_999)).unwrap();
+    std::fs::write(folder.join("039/object 03999a"), "new").unwrap();
+    std::fs::write(folder.join("079/object 07999 changed"), "new").unwrap();
+    std::fs::write(path(8_000), "changed, and longer").unwrap();
+    std::fs::write(folder.join("000/a"), "the first").unwrap();
+    std::fs::write(folder.join("999"), "the last").unwrap();
+    assert_eq!(site.back_up().await.0, 5);
+    let test = site.verdict().await;
+    assert_eq!((&test["verdict"], &test["evidence"]["rows"]), (&"proven".into(), &9_303.into()), "{test:#}");
+    let out = site.restore().await;
+    assert!(!out.join("039/object 03999").exists() && out.join("999").exists());
+    assert_eq!(std::fs::read_to_string(out.join("080/object 08000")).unwrap(), "changed, and longer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_store_does_wrong_for_good_fails_the_run_with_a_reason() {
     for (fault, of, words) in [
         (Fault::Status(403, "ExpiredToken"), "object", &["ExpiredToken", "when they expire"][..]),

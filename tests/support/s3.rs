@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::StreamExt;
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -34,6 +35,10 @@ pub(crate) enum Fault {
     Status(u16, &'static str),
     /// The body ends after so many bytes, whatever length was announced.
     Truncate(usize),
+    /// Never answered.
+    Hang,
+    /// The body stands still for good after so many bytes.
+    Stall(usize),
     /// The text in the answer is replaced, lengths adjusted.
     Replace(String, String),
 }
@@ -148,6 +153,18 @@ async fn answer(
                 "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as a test wants it</Message></Error>"
             );
             Ok(Response::builder().status(status).body(s3s::Body::from(body)).unwrap())
+        }
+        Fault::Hang => std::future::pending().await,
+        Fault::Stall(bytes) => {
+            let mut answer = service.call(request).await?;
+            let whole = answer.body_mut().store_all_limited(1 << 30).await.unwrap();
+            let sent = whole.slice(..bytes.min(whole.len()));
+            let announced = whole.len().to_string().parse().unwrap();
+            answer.headers_mut().insert("content-length", announced);
+            let first: Result<_, std::io::Error> = Ok(Frame::data(sent));
+            let pieces = futures::stream::iter([first]).chain(futures::stream::pending());
+            *answer.body_mut() = s3s::Body::http_body_unsync(StreamBody::new(pieces));
+            Ok(answer)
         }
         Fault::Truncate(bytes) => {
             let mut answer = service.call(request).await?;
