@@ -1,7 +1,14 @@
 # shellcheck shell=bash
 # What the scripts share that fetch programs for the tests: folders for downloads, wheels, packages of Debian, a place where what was
-# unpacked stays, and one where the account that runs servers finds it. Sourced, with `home` set to the folder that holds it all.
+# unpacked stays, and one where the account that runs servers finds it. Sourced from the top of the checkout; `fetch_into` comes first.
 # A function that cannot do its work says why on standard output and returns 1.
+
+# What is fetched goes into the folder `$1` of the one that Cargo builds into; its path is `$home`.
+fetch_into() {
+    home=${CARGO_TARGET_DIR:-$PWD/target}/$1
+    mkdir -p "$home"
+    home=$(cd "$home" && pwd)
+}
 
 # A folder for one download, in `$work`; removed when the shell that fetches ends.
 begin() {

@@ -7,11 +7,9 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-home=${CARGO_TARGET_DIR:-$PWD/target}/lfs
-mkdir -p "$home"
-home=$(cd "$home" && pwd)
 # shellcheck source=scripts/fetch.sh
 . scripts/fetch.sh
+fetch_into lfs
 
 fetch() {
     begin

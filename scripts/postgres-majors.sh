@@ -7,11 +7,9 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-home=${CARGO_TARGET_DIR:-$PWD/target}/postgres
-mkdir -p "$home"
-home=$(cd "$home" && pwd)
 # shellcheck source=scripts/fetch.sh
 . scripts/fetch.sh
+fetch_into postgres
 
 give_up() {
     echo "lifeboat: no other Postgres majors for the tests: $1" >&2

@@ -8,11 +8,9 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-home=${CARGO_TARGET_DIR:-$PWD/target}/redis
-mkdir -p "$home"
-home=$(cd "$home" && pwd)
 # shellcheck source=scripts/fetch.sh
 . scripts/fetch.sh
+fetch_into redis
 libraries="libc6 libatomic1 libcap2 libgcc-s1 libjemalloc2 liblzf1 libssl3t64 libstdc++6 libsystemd0 libzstd1 zlib1g"
 
 # Programs of `$1` in `$work/unpacked/bin` that run those below `root` there with the libraries beside them.

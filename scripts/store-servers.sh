@@ -8,11 +8,9 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-home=${CARGO_TARGET_DIR:-$PWD/target}/store-servers
-mkdir -p "$home"
-home=$(cd "$home" && pwd)
 # shellcheck source=scripts/fetch.sh
 . scripts/fetch.sh
+fetch_into store-servers
 
 # Writes the program `$1`, which runs the rest of the line; `$all` is the folder that everything was unpacked into.
 program() {
