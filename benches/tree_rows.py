@@ -10,7 +10,6 @@ import measure
 SEED = 20_261_121
 FILES = 50_000
 OBJECTS = 100_000
-OBJECT_BYTES = 4096
 SPARSE_BYTES = 20 << 30
 MANY_OBJECTS = 1_000_000
 CONNECTIONS = 16
@@ -50,14 +49,13 @@ class Restic:
 
 
 class Store:
-    """An S3 server of its own with one bucket, on a loopback port."""
+    """An S3 server of its own with one bucket of generated objects, on a loopback port."""
 
-    def __init__(self, program, folder):
-        self.program, self.folder = program, folder
+    def __init__(self, program, count):
+        self.program, self.count = program, count
 
     def __enter__(self):
-        (self.folder / BUCKET).mkdir(parents=True)
-        command = [self.program, self.folder, KEY, SECRET]
+        command = [self.program, f"generated:{self.count}", KEY, SECRET]
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.endpoint = f"http://{self.server.stdout.readline().strip()}"
         return self
@@ -65,14 +63,10 @@ class Store:
     def __exit__(self, *_):
         self.server.stdin.close()
         self.server.wait()
-        shutil.rmtree(self.folder)
 
-    def fill(self, count):
-        draw = random.Random(SEED)
-        for number in range(count):
-            below = self.folder / BUCKET / f"{number % 1000:03d}"
-            below.mkdir(exist_ok=True)
-            (below / f"object{number:07d}").write_bytes(draw.randbytes(OBJECT_BYTES // 2) + b"%016d" % number * (OBJECT_BYTES // 32))
+    def job(self):
+        return (f'type = "objects"\nbucket = "{BUCKET}"\nendpoint = "{self.endpoint}"\naccess_key_id = "{KEY}"\n'
+                f'secret_access_key = {{ env = "BENCH_SECRET" }}\nconnections = {CONNECTIONS}\n')
 
     def copy(self, to):
         """rclone with as many connections."""
@@ -80,7 +74,8 @@ class Store:
         env = {
             "RCLONE_CONFIG_BENCH_TYPE": "s3", "RCLONE_CONFIG_BENCH_PROVIDER": "Other", "RCLONE_CONFIG_BENCH_ENDPOINT": self.endpoint,
             "RCLONE_CONFIG_BENCH_ACCESS_KEY_ID": KEY, "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY": SECRET,
-            "RCLONE_CONFIG_BENCH_REGION": "us-east-1", "RCLONE_CONFIG_BENCH_LIST_URL_ENCODE": "false",
+            "RCLONE_CONFIG_BENCH_REGION": "us-east-1", "RCLONE_CONFIG_BENCH_LIST_VERSION": "2",
+            "RCLONE_CONFIG_BENCH_LIST_URL_ENCODE": "false",
         }
         transfers = ["--transfers", str(CONNECTIONS), "--checkers", str(CONNECTIONS)]
         return measure.run(["rclone", "copy", f"bench:{BUCKET}", to, *transfers], env=env)
@@ -149,16 +144,13 @@ def objects(bench, installed, say, show):
         say(f"  there is no `{server}`: `cargo build --release --example s3_server` builds it")
         return
     count, many = (max(1000, int(number * bench.options.scale)) for number in (OBJECTS, MANY_OBJECTS))
-    with Store(server, bench.home / "store") as store:
+    os.environ["BENCH_SECRET"] = SECRET
+    # Settings for other stores: rclone takes them to be for this one.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    with Store(server, count) as store:
         say(f"{count} objects ...")
-        store.fill(count)
-        job = (f'type = "objects"\nbucket = "{BUCKET}"\nendpoint = "{store.endpoint}"\naccess_key_id = "{KEY}"\n'
-               f'secret_access_key = {{ env = "BENCH_SECRET" }}\nconnections = {CONNECTIONS}\n')
-        os.environ["BENCH_SECRET"] = SECRET
-        # Settings for other stores: rclone takes them to be for this one.
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            del os.environ[name]
-        lifeboat = installed("objects-job", job)
+        lifeboat = installed("objects-job", store.job())
         if shutil.which("rclone"):
             ours, theirs = measure.pairs(
                 bench.options.rounds,
@@ -167,9 +159,11 @@ def objects(bench, installed, say, show):
             )
             bench.table.ratio("objects of 4 KB, first backup / rclone copy", ours, theirs, 0.5, show.seconds)
             shutil.rmtree(bench.home / "objects-copy")
+        shutil.rmtree(lifeboat.home)
+    with Store(server, many) as store:
         say(f"{many} objects ...")
-        store.fill(many)
-        lifeboat.backup()
+        lifeboat = installed("many-objects-job", store.job())
+        lifeboat.first_backup()
         stored = lifeboat.stored()
         again = lifeboat.backup()
         bench.table.at_most(f"{many} objects unchanged, peak", again.peak, bench.peak_max, show.mebibytes)

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -12,6 +11,7 @@ use super::{Demo, make_folder, quoted, write};
 use crate::domain::Secret;
 use crate::operations::{Class, OperationError};
 use crate::system::process::{Program, Running, StdinKind};
+use crate::system::s3::{Connection, Keys};
 
 const BUCKET: &str = "media";
 const KEY: &str = "demo";
@@ -66,15 +66,14 @@ impl Bucket {
                 server.finish().await.err().map_or_else(|| "it said no address".to_owned(), |why| why.to_string());
             return Err(failed(&why));
         }
-        let config = aws_sdk_s3::config::Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://{address}"))
-            .force_path_style(true)
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .credentials_provider(Credentials::new(KEY, secret.expose(), None, None, "demo"))
-            .build();
-        Ok(Self { server, address, client: Client::from_conf(config) })
+        let connection = Connection {
+            endpoint: Some(format!("http://{address}")),
+            region: None,
+            virtual_host_style: false,
+            keys: Some(Keys { id: KEY.to_owned(), secret: secret.clone(), token: None }),
+            stall: START_LIMIT,
+        };
+        Ok(Self { server, address, client: connection.client() })
     }
 
     /// The `[source]` table of its job.

@@ -44,7 +44,7 @@ pub(super) async fn load(
     store: Arc<dyn PartStore>,
     request: &LoadRequest,
 ) -> Result<LoadReport, SourceError> {
-    let versioned = ObjectsRecord::of(record)?.versions;
+    let ObjectsRecord { versions: versioned, tags, .. } = ObjectsRecord::of(record)?;
     let (own, connections) = own_connection(request).await?;
     let (connection, bucket) = super::super::bucket_of(&request.place, own.as_ref())?;
     let bucket_name = bucket.name.clone();
@@ -62,7 +62,7 @@ pub(super) async fn load(
         let choice = Choice { store: store.as_ref(), only, patterns_are_about: version::key_of, cancel };
         let restore = Restore {
             choice,
-            destination: Arc::new(S3Store::at(&connection, &bucket, keeps)),
+            destination: Arc::new(S3Store::at(&connection, &bucket, keeps).with_tags(tags)),
             prefix: bucket.prefix,
             keeps,
             marker,
@@ -391,11 +391,8 @@ impl Restore<'_> {
         let which = Which { key: key.to_owned(), version: listed.which.version.clone() };
         self.wait(async {
             let Fetched::Found(mut body) = self.destination.get(&which, None, 0).await? else { return Ok(false) };
-            let same = |attributes: Attributes| Attributes {
-                tags: std::collections::BTreeMap::new(),
-                ..unwritten(attributes)
-            };
-            if same((*body.attributes).clone()) != same(attributes(entry)?) {
+            self.destination.add_extras(&which, &mut body.attributes).await?;
+            if unwritten((*body.attributes).clone()) != unwritten(attributes(entry)?) {
                 return Ok(false);
             }
             let mut hasher = Sha256::new();
