@@ -92,11 +92,13 @@ impl Connection {
     /// `s3://KEYID@bucket/prefix?endpoint=...&region=...`; the secret key, and behind a line feed the session token, stand apart.
     pub fn place(&self, bucket: &Bucket) -> Place {
         let mut url = SCHEME.to_owned();
-        let escaped = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        // A `+` for a space is understood in a query alone.
+        let escaped =
+            |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
         if let Some(keys) = &self.keys {
             url.push_str(&format!("{}@", escaped(&keys.id)));
         }
-        let prefix = bucket.prefix.split('/').map(|part| escaped(part).replace('+', "%20")).collect::<Vec<_>>();
+        let prefix = bucket.prefix.split('/').map(|part| escaped(part)).collect::<Vec<_>>();
         url.push_str(&format!("{}/{}", bucket.name, prefix.join("/")));
         let mut pairs = vec![];
         for (name, value) in [("endpoint", &self.endpoint), ("region", &self.region)] {

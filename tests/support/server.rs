@@ -15,7 +15,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs the server; ends it at once when the pipe to the test closes, and itself when the server ends.
 const GUARD: &str = "exec 2>>\"$LOG\" 3<&0; \"$@\" </dev/null >&2 3<&- & server=$!; \
-    { read -r _ <&3; kill -\"$SIGNAL\" $server; } & reader=$!; \
+    { read -r _ <&3; while kill -\"$SIGNAL\" $server; do sleep 0.1; done; } 2>/dev/null & reader=$!; \
     wait $server; status=$?; kill $reader; exit $status";
 
 /// A server that runs. Dropping it ends it at once, as a crash would.
