@@ -98,7 +98,7 @@ impl Connection {
         if let Some(keys) = &self.keys {
             url.push_str(&format!("{}@", escaped(&keys.id)));
         }
-        let prefix = bucket.prefix.split('/').map(|part| escaped(part)).collect::<Vec<_>>();
+        let prefix = bucket.prefix.split('/').map(escaped).collect::<Vec<_>>();
         url.push_str(&format!("{}/{}", bucket.name, prefix.join("/")));
         let mut pairs = vec![];
         for (name, value) in [("endpoint", &self.endpoint), ("region", &self.region)] {
