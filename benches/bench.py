@@ -178,7 +178,7 @@ class Bench:
             self.postgres()
         if self.options.only in (None, "redis") and not self.options.reference_only:
             self.redis()
-        if self.options.only in (None, "files") and not self.options.reference_only:
+        if self.options.only in (None, "files", "objects") and not self.options.reference_only:
             self.files()
 
     def files(self):
@@ -380,7 +380,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full 3.2 million rows and 5 million keys")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs for each ratio")
     parser.add_argument("--reference-only", action="store_true", help="time the other tools alone")
-    parser.add_argument("--only", choices=("postgres", "redis", "files"), help="rows of one kind of source")
+    parser.add_argument("--only", choices=("postgres", "redis", "files", "objects"), help="rows of one kind of source")
     parser.add_argument("--folder", type=pathlib.Path, help="work below this folder instead of the temporary one")
     options = parser.parse_args()
     options.lifeboat = options.lifeboat.resolve()

@@ -83,8 +83,9 @@ class Store:
 
 def rows(bench, installed, say, show):
     """`installed(name, source)` is an installation with one job of these lines for `[source]`."""
-    files(bench, installed, say, show)
-    sparse(bench, installed, say, show)
+    if bench.options.only != "objects":
+        files(bench, installed, say, show)
+        sparse(bench, installed, say, show)
     objects(bench, installed, say, show)
 
 

@@ -252,7 +252,7 @@ pub struct RestoreArgs {
     /// What to restore [default selector: latest]
     #[arg(value_name = "JOB[@latest|@ID|@TIME]")]
     pub what: SnapshotChoice,
-    /// Where to: a running server, a folder for plain files, or `command:` for the job's own `restore`
+    /// Where to: a running server, a bucket (`s3://bucket/prefix`), a folder for plain files, or `command:` for the job's own `restore`
     #[arg(long, value_name = "URL|DIR|command:")]
     pub to: Destination,
     /// Read from this target [default: the first that has the snapshot]
