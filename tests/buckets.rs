@@ -309,6 +309,7 @@ async fn keys_that_no_file_system_takes_come_back_into_a_folder_and_into_a_bucke
         " ",
         "a b",
         "\u{7f}",
+        "control\u{1}",
         &long,
         &deep,
     ];

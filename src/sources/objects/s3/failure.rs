@@ -48,6 +48,11 @@ pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
+/// Whether the store answered well, and the answer cannot be read.
+pub(super) fn is_unreadable<E>(error: &SdkError<E>) -> bool {
+    matches!(error, SdkError::ResponseError(_)) || status(error).is_some_and(|status| (200..300).contains(&status))
+}
+
 pub(super) fn is_about_credentials(code: &str) -> bool {
     matches!(
         code,

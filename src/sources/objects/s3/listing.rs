@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
 
 use super::S3Store;
-use super::failure::failed;
+use super::failure::{failed, is_unreadable};
 use crate::domain::percent_decoded;
 use crate::sources::SourceError;
 use crate::sources::objects::store::{Listed, Listing, Which};
@@ -64,7 +63,7 @@ impl S3Listing {
         // Keys that XML cannot hold make a page that does not read. Only then is it asked for with encoded keys: some stores
         // announce these and do not encode.
         let page = match ask(None).await {
-            Err(SdkError::ResponseError(_)) => ask(Some(EncodingType::Url)).await,
+            Err(error) if is_unreadable(&error) => ask(Some(EncodingType::Url)).await,
             page => page,
         };
         let page = page.map_err(|error| failed(format!("listing {}", self.store.place), &error))?;
@@ -97,7 +96,7 @@ impl S3Listing {
                 .send()
         };
         let page = match ask(None).await {
-            Err(SdkError::ResponseError(_)) => ask(Some(EncodingType::Url)).await,
+            Err(error) if is_unreadable(&error) => ask(Some(EncodingType::Url)).await,
             page => page,
         };
         let page = page.map_err(|error| failed(format!("listing the versions of {}", self.store.place), &error))?;

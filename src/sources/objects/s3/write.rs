@@ -7,7 +7,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, CompletedMultipartUpload, Comple
 use bytes::Bytes;
 
 use super::S3Store;
-use super::failure::failed;
+use super::failure::{failed, is_unreadable};
 use crate::sources::SourceError;
 use crate::sources::objects::attributes::{AccessList, Attributes};
 use crate::sources::objects::store::Which;
@@ -26,7 +26,7 @@ impl S3Store {
         match self.client.get_bucket_versioning().bucket(&self.bucket).send().await {
             Ok(said) => Ok(said.status() == Some(&BucketVersioningStatus::Enabled)),
             // Some stores name the answer otherwise than the protocol does, and it does not read.
-            Err(error) if error.raw_response().is_some_and(|answer| answer.status().is_success()) => {
+            Err(error) if is_unreadable(&error) => {
                 let answer = error.raw_response().and_then(|answer| answer.body().bytes()).unwrap_or_default();
                 Ok(String::from_utf8_lossy(answer).contains("<Status>Enabled</Status>"))
             }
